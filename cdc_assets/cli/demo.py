@@ -1,0 +1,10 @@
+"""
+`demo`.
+"""
+
+import click
+
+
+@click.command()
+def demo() -> None:
+    """x"""

@@ -1,0 +1,14 @@
+"""
+Puts capture and sink in order. Where the guarantees are made.
+"""
+
+from .prepare import prepare as prepare
+from .seed import Loaded as Loaded
+from .seed import load as load
+from .seed import plan as plan
+from .seed import repair as repair
+from .seed import unloaded as unloaded
+from .stream import Step as Step
+from .stream import stream as stream
+from .sync import catch_up as catch_up
+from .sync import follow as follow

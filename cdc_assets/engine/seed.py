@@ -1,0 +1,106 @@
+"""
+First copies: plan what the sink has not got, read it chunk by chunk, load it.
+
+A snapshot never moves the slot, and a chunk that is loaded is not read again. So
+a seed that stops anywhere is taken up where it was, under a new snapshot; that
+the chunks are then of different LSNs is the sink's business, for which the newest
+wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+from ..errors import SeedOutdated, TableRewritten
+from ..model import (
+    LSN,
+    ChangeCapture,
+    Chunk,
+    Selection,
+    Sink,
+    Snapshot,
+    Table,
+    TableName,
+    TableState,
+)
+
+Plan = Mapping[TableName, Sequence[Chunk]]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A chunk that is durable in the sink."""
+
+    table: TableName
+    chunk: Chunk
+    rows: int
+    lsn: LSN
+
+
+def plan(capture: ChangeCapture, sink: Sink) -> Selection:
+    """Begin a seed of every selected table that has to have one."""
+    # Before the tables are looked up: what is older than this, their snapshots will contain.
+    head = capture.head()
+    selection = capture.select()
+    held = sink.tables()
+    for name, table in selection.tables.items():
+        if name not in held or held[name].state is TableState.UNSEEDED:
+            sink.begin_seed(table, capture.plan(table), after=head)
+    return selection
+
+
+def unloaded(sink: Sink) -> dict[TableName, list[Chunk]]:
+    """The chunks that are planned and not loaded, by table."""
+    pending = {
+        name: [chunk for chunk, lsn in sink.chunks(name).items() if lsn is None]
+        for name, held in sink.tables().items()
+        if held.chunks_loaded < held.chunks
+    }
+    return {name: chunks for name, chunks in pending.items() if chunks}
+
+
+def load(
+    capture: ChangeCapture,
+    sink: Sink,
+    tables: Mapping[TableName, Table],
+    chunks: Plan,
+    *,
+    readers: int = 2,
+) -> Iterator[Loaded]:
+    """Read `chunks`, all from one snapshot, several at once; each is reported once it is durable.
+
+    A table that is not any more what its chunks were planned for is marked, to be planned again.
+    """
+    wanted = [tables[name] for name in chunks]
+    if not wanted:
+        return
+    with capture.snapshot(wanted) as snapshot, ThreadPoolExecutor(readers, "cdc-read") as pool:
+        work = [
+            pool.submit(_load_one, snapshot, sink, tables[name], chunk)
+            for name, planned in chunks.items()
+            for chunk in planned
+        ]
+        try:
+            for done in as_completed(work):
+                if loaded := done.result():
+                    yield loaded
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _load_one(snapshot: Snapshot, sink: Sink, table: Table, chunk: Chunk) -> Loaded | None:
+    try:
+        rows = sink.load(table, chunk, snapshot.read(table, chunk), at=snapshot.lsn)
+    except (TableRewritten, SeedOutdated) as error:
+        sink.mark_unseeded(table.name, str(error), in_step=True)
+        return None
+    return Loaded(table.name, chunk, rows, snapshot.lsn)
+
+
+def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]) -> None:
+    """Read again the rows that a seed cannot be finished without."""
+    for name, keys in sink.missing().items():
+        with capture.snapshot([tables[name]]) as snapshot:
+            sink.repair(tables[name], keys, snapshot.read_keys(tables[name], keys), at=snapshot.lsn)

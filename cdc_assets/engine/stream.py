@@ -1,0 +1,35 @@
+"""
+The loop: apply, then confirm, batch by batch.
+
+A batch is confirmed only once the sink holds it. So a crash repeats work and
+never loses it; and what is repeated, the sink knows by its LSN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from typing import NamedTuple
+
+from ..model import LSN, Applied, ChangeBatch, ChangeCapture, Sink
+
+
+class Step(NamedTuple):
+    """A batch that is durable and confirmed, and what it brought about."""
+
+    batch: ChangeBatch
+    applied: Applied
+
+
+def stream(capture: ChangeCapture, sink: Sink, *, until: LSN | None = None) -> Generator[Step, None, None]:
+    """Keep `sink` in step; end once everything up to `until` is durable.
+
+    A step comes at least every second or so, with an empty batch when nothing happened.
+    """
+    with closing(capture.live(until=until)) as batches:
+        for batch in batches:
+            applied = Applied()
+            if batch.lsn > batch.since:
+                applied = sink.apply(batch)
+                batch.ack.confirm()
+            yield Step(batch, applied)

@@ -1,0 +1,79 @@
+"""
+Every error this package raises on purpose::
+
+    CdcError
+    |__ConfigError              the configuration is not what it should be
+    |__CaptureError             the source cannot give what was asked
+    |  |__ServerUnreachable     no connection, or it broke: worth trying again
+    |  |__SlotInUse             another consumer holds the slot
+    |  |__ContinuityLost        changes after the sink's position are gone
+    |  |__UnusableTable         a table that cannot be mirrored as it is
+    |  |__TableRewritten        the chunks planned for a table are no longer its pages
+    |__ProtocolError            bytes that are not pgoutput: a bug here, or a newer server
+    |__UnfaithfulValue          a value its column's destination type cannot hold
+    |__SinkError                the destination refused or failed
+       |__SinkBusy              another process holds the destination
+       |__SeedOutdated          rows for a seed that is not under way, or no longer
+
+A message says what was found, as PostgreSQL words its own: one line, no capital,
+no full stop, never a row's value or a secret. A hint says what to do: a sentence,
+or the SQL to run.
+"""
+
+from __future__ import annotations
+
+
+class CdcError(Exception):
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+        if hint:
+            self.add_note(f"HINT:  {hint}")
+
+
+class ConfigError(CdcError):
+    pass
+
+
+class CaptureError(CdcError):
+    pass
+
+
+class ServerUnreachable(CaptureError):
+    pass
+
+
+class SlotInUse(CaptureError):
+    pass
+
+
+class ContinuityLost(CaptureError):
+    pass
+
+
+class UnusableTable(CaptureError):
+    pass
+
+
+class TableRewritten(CaptureError):
+    pass
+
+
+class ProtocolError(CdcError):
+    pass
+
+
+class UnfaithfulValue(CdcError):
+    pass
+
+
+class SinkError(CdcError):
+    pass
+
+
+class SinkBusy(SinkError):
+    pass
+
+
+class SeedOutdated(SinkError):
+    pass

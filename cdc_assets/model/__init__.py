@@ -1,0 +1,27 @@
+"""
+The words the rest of the package speaks in. Imports nothing but NumPy and Arrow.
+"""
+
+from .capture import ChangeCapture as ChangeCapture
+from .capture import Chunk as Chunk
+from .capture import Position as Position
+from .capture import Selection as Selection
+from .capture import Snapshot as Snapshot
+from .changes import DELETE as DELETE
+from .changes import INSERT as INSERT
+from .changes import UPDATE as UPDATE
+from .changes import Ack as Ack
+from .changes import ChangeBatch as ChangeBatch
+from .changes import TableChanges as TableChanges
+from .lag import Lag as Lag
+from .lsn import LSN as LSN
+from .net import NetChanges as NetChanges
+from .net import net as net
+from .sink import Applied as Applied
+from .sink import Held as Held
+from .sink import Sink as Sink
+from .sink import TableState as TableState
+from .table import Column as Column
+from .table import ReplicaIdentity as ReplicaIdentity
+from .table import Table as Table
+from .table import TableName as TableName

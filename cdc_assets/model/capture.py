@@ -1,0 +1,107 @@
+"""
+Where changes come from.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from .changes import ChangeBatch
+from .lag import Lag
+from .lsn import LSN
+from .table import Table, TableName
+
+
+@dataclass(frozen=True)
+class Position:
+    """Up to where a sink holds the source, and the evidence that it is this source."""
+
+    lsn: LSN
+    system: str
+    """PostgreSQL's system identifier: the cluster, whatever its address."""
+    database: str
+    slot: str
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One part of a seed. What `bounds` says is for the capture that planned it to read."""
+
+    key: str
+    """Sorts in the order in which chunks are read."""
+    bounds: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the configured patterns come to on this source, now."""
+
+    tables: Mapping[TableName, Table]
+    set_aside: Mapping[TableName, str]
+    """Tables a wildcard matches that cannot be mirrored, and why."""
+
+
+class Snapshot(Protocol):
+    """One consistent view of several tables, and the LSN it is the state of."""
+
+    @property
+    def lsn(self) -> LSN: ...
+
+    def read(self, table: Table, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        """The rows of one chunk. Several threads may read at once."""
+
+    def read_keys(self, table: Table, keys: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        """The rows that have one of `keys`."""
+
+
+class ChangeCapture(ABC):
+    """A source that can say what changed.
+
+    Where to resume is the capture's to remember (for PostgreSQL the slot does
+    it, on the server); no cursor crosses this interface.
+    """
+
+    @abstractmethod
+    def select(self) -> Selection:
+        """The tables to copy, as they are defined now. Read-only."""
+
+    @abstractmethod
+    def captured(self) -> set[TableName]:
+        """The tables whose changes are being kept for `live`; one that is not has a gap."""
+
+    @abstractmethod
+    def prepare(self, tables: Sequence[TableName]) -> Position:
+        """Create what `live` needs (publication, then slot) where it is missing; say where it starts."""
+
+    @abstractmethod
+    def continuity(self, position: Position) -> str | None:
+        """Why `live` can no longer deliver everything after `position`; None if it can."""
+
+    @abstractmethod
+    def plan(self, table: Table) -> Sequence[Chunk]:
+        """Cut `table` into chunks."""
+
+    @abstractmethod
+    def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:
+        """Open a consistent view of `tables` to seed a sink from. It never moves the slot."""
+
+    @abstractmethod
+    def live(self, *, until: LSN | None = None) -> Generator[ChangeBatch, None, None]:
+        """Stream from the last confirmed batch; end with the batch that reaches `until`."""
+
+    @abstractmethod
+    def head(self) -> LSN:
+        """The end of everything committed at the source so far."""
+
+    @abstractmethod
+    def lag(self) -> Lag | None:
+        """Sampled out of band; None where there is no such thing as lag, or no slot yet."""
+
+    def close(self) -> None:
+        """Let go of connections. The capture can be used again."""

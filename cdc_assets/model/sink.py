@@ -1,0 +1,140 @@
+"""
+Where changes go.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import pyarrow as pa
+
+from .capture import Chunk, Position
+from .changes import ChangeBatch
+from .lsn import LSN
+from .table import Table, TableName
+
+
+class TableState(Enum):
+    UNSEEDED = "unseeded"
+    """Nothing is held, or what is held is no longer kept in step."""
+    SEEDING = "seeding"
+    """A seed has begun; an older copy, if there is one, is readable until it ends."""
+    SEEDED = "seeded"
+    """Held, and in step with the stream."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a sink says of one table."""
+
+    state: TableState
+    generation: int = 0
+    """Which seed this is, from 1."""
+    lsn: LSN | None = None
+    """What the copy is the state of; None before the first seed is finished."""
+    rows: int | None = None
+    chunks: int = 0
+    chunks_loaded: int = 0
+    reason: str | None = None
+    """Why the table has to be seeded again, where it has."""
+    definition: str | None = None
+    """`Table.to_json` of the copy, or of the seed while there is no copy."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a batch brought about, beside its changes."""
+
+    seeded: tuple[TableName, ...] = ()
+    """Tables whose seed it completed."""
+    unseeded: tuple[TableName, ...] = ()
+    """Tables that have to be seeded again: their definition changed."""
+    incomplete: bool = False
+    """A seed waits for rows to be read again: see `missing`."""
+
+
+class Sink(ABC):
+    """A destination that holds tables, and remembers what it holds.
+
+    Every write is atomic with what it changes of that memory: the rows and the
+    LSN become durable together or not at all. From that one rule it follows that
+    a batch delivered twice can be recognised, and is applied once.
+
+    A seed and the stream may write in any order, from different processes, and
+    the result is the same, because for each key the newest LSN wins:
+
+    1. `begin_seed` marks the table before the seed's snapshot is taken. From the
+       mark on, changes to it are kept, deletes too; before it they are dropped,
+       for the snapshot will contain them.
+    2. `load` adds rows read by a snapshot at an LSN. They yield to changes the
+       snapshot did not contain, and supersede those it did.
+    3. The copy is put in place by the `apply` that reaches the LSN of the last
+       chunk: then it is what the source was at that point, like all the others.
+    """
+
+    @abstractmethod
+    def position(self) -> Position | None:
+        """Up to where every seeded table is held; None in a destination not used yet."""
+
+    @abstractmethod
+    def adopt(self, position: Position) -> None:
+        """Start from `position`. Every table held is out of step from here on."""
+
+    @abstractmethod
+    def tables(self) -> Mapping[TableName, Held]:
+        """Every table the sink has heard of."""
+
+    def is_seeded(self, table: TableName) -> bool:
+        held = self.tables().get(table)
+        return held is not None and held.state is TableState.SEEDED
+
+    @abstractmethod
+    def mark_unseeded(self, table: TableName, reason: str, *, in_step: bool = False) -> None:
+        """Have `table` seeded again. What is held stays readable until that is done.
+
+        `in_step` says that it is right as it is, and goes on following the stream.
+        """
+
+    @abstractmethod
+    def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
+        """Start a new generation of `table`, before any snapshot it will be loaded from.
+
+        `after` is an end of the source's log from before `table` was looked up: changes up
+        to there will be in the snapshot. Nothing happens if a seed of the same definition
+        is already under way.
+        """
+
+    @abstractmethod
+    def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
+        """Make ready for some chunks of the present generation to be loaded again, before the
+        snapshot they will be loaded from. The copy goes on following the stream."""
+
+    @abstractmethod
+    def chunks(self, table: TableName) -> Mapping[Chunk, LSN | None]:
+        """The chunks of the table's present generation, in order, and at what LSN each was loaded."""
+
+    @abstractmethod
+    def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
+        """Add the rows a snapshot at `at` has in `chunk`; how many there were."""
+
+    @abstractmethod
+    def apply(self, batch: ChangeBatch) -> Applied:
+        """Make `batch` durable, its LSN with it; put in place every seed it completes.
+
+        What of it the sink holds already is left out. A batch that starts later than
+        the sink's position is refused: something between the two would be lost.
+        """
+
+    @abstractmethod
+    def missing(self) -> Mapping[TableName, pa.RecordBatch]:
+        """Keys that a seed cannot be finished without: the stream had only part of their rows."""
+
+    @abstractmethod
+    def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
+        """Add the rows a snapshot at `at` has for `keys`."""
+
+    def close(self) -> None:
+        """Let go of the destination. The sink can be used again."""

@@ -1,0 +1,257 @@
+"""
+Messages to batches: the one place that remembers what came before.
+
+Feed it every message of the stream in order; take a batch when there is a
+commit to end it at. It does no I/O, so a recorded stream replays through it
+byte for byte.
+
+A batch's messages are looked at all together: which of them are rows, of which
+table, in which transaction are vectors. Python handles one at a time only the
+few that are neither a row nor the bounds of a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import ProtocolError
+from ..model import LSN, Ack, ChangeBatch, Table, TableChanges
+from ..model.changes import Bools, Bytes, Ints, LSNs
+from . import messages, rows
+from .cells import uint64_at
+from .frames import Frames
+
+HEAD = 25
+"""Bytes of a log data message before the pgoutput message it carries.
+https://www.postgresql.org/docs/current/protocol-replication.html"""
+LOG_DATA, KEEPALIVE = b"wk"
+
+_COMMIT_END, _COMMIT_TIME = 10, 18
+"""Bytes from the start of a Commit: its end LSN and its time, microseconds since 2000."""
+_KEEPALIVE_END = 1
+_EPOCH = 946_684_800_000_000
+"""2000-01-01, in microseconds since 1970."""
+
+
+def _among(kinds: bytes) -> Bools:
+    """For each byte, whether it is one of `kinds`."""
+    among = np.zeros(256, bool)
+    among[list(kinds)] = True
+    return among
+
+
+_IS_ROW, _IS_CHANGE, _IS_CONTROL, _IS_KNOWN = map(_among, (b"IUD", b"IUDT", b"RT", b"\0BCIUDRTYO"))
+
+Describe = Callable[[messages.Relation], Table | None]
+"""Makes a table of what the log says of one, which leaves out some of its types and keys;
+None for one whose changes are not wanted."""
+
+
+class Assembler:
+    def __init__(self, describe: Describe, start: LSN = LSN(0)) -> None:
+        self._describe = describe
+        self._tables: dict[int, Table | None] = {}
+        self._whole: list[Frames] = []
+        """Messages that make whole transactions."""
+        self._open: list[Frames] = []
+        """Messages of a transaction whose end has not come."""
+        self._position = start
+        self.taken = start
+        """Where the last batch ended."""
+        self.has_changes = False
+        """Whether the next batch says more than that nothing happened."""
+        self._open_has_changes = False
+
+    def feed(self, frames: Frames) -> None:
+        """Add messages as they came: log data and keepalives, heads included."""
+        if not len(frames):
+            return
+        kinds = _kinds(frames)
+        logged = np.flatnonzero(kinds)
+        commits = np.flatnonzero(kinds == messages.COMMIT)
+        # A keepalive says nothing of a transaction that is being sent.
+        inside = kinds[logged[-1]] != messages.COMMIT if len(logged) else bool(self._open)
+        whole = len(frames) if not inside else int(commits[-1]) + 1 if len(commits) else 0
+        if whole:
+            self._whole += [*self._open, frames.part(0, whole)]
+            self._open = []
+            self._position = max(self._position, _end(frames, whole - 1, kinds[whole - 1]))
+            self.has_changes |= self._open_has_changes or bool(_IS_CHANGE[kinds[:whole]].any())
+            self._open_has_changes = False
+        if whole < len(frames):
+            self._open.append(frames.part(whole, len(frames)))
+            self._open_has_changes |= bool(_IS_CHANGE[kinds[whole:]].any())
+
+    @property
+    def has_batch(self) -> bool:
+        return bool(self._whole)
+
+    @property
+    def position(self) -> LSN:
+        """The LSN that the next batch has."""
+        return self._position
+
+    @property
+    def size(self) -> int:
+        """Bytes of the next batch, as they were received."""
+        return sum(len(piece.data) for piece in self._whole)
+
+    def take(self, ack: Callable[[LSN], Ack]) -> ChangeBatch:
+        """The transactions fed since the last take. There is one only if `has_batch`."""
+        assert self._whole
+        stream = _Stream.of(Frames.joined(self._whole))
+        self._whole, self.has_changes = [], False
+        batch = ChangeBatch(
+            changes=tuple(changes for run in self._runs(stream) if (changes := run.changes())),
+            since=self.taken,
+            lsn=self._position,
+            commits=len(stream.commit_ends),
+            committed_at=_datetime(stream.commit_times[-1]) if len(stream.commit_times) else None,
+            ack=ack(self._position),
+        )
+        self.taken = batch.lsn
+        return batch
+
+    def _runs(self, stream: _Stream) -> Iterator[_Run]:
+        """The rows of each table together, cut where it is redefined or truncated."""
+        oids = rows.relation_oids(stream.data, stream.row_at)
+        by_table = np.argsort(oids, kind="stable")
+        present, first, count = np.unique(oids[by_table], return_index=True, return_counts=True)
+        where = {
+            oid: by_table[begin : begin + size]
+            for oid, begin, size in zip(present.tolist(), first, count, strict=True)
+        }
+        cuts = self._cuts(stream)
+        for oid in dict.fromkeys([*cuts, *where]):
+            if oid not in self._tables and oid not in cuts:
+                raise ProtocolError(f"a change came for relation {oid} before its definition")
+            numbers = where.get(oid, np.zeros(0, np.int64))
+            run = _Run(self._tables.get(oid), None, stream)
+            begin = 0
+            for cut in cuts.get(oid, []):
+                end = int(np.searchsorted(numbers, cut.row))
+                yield replace(run, numbers=numbers[begin:end])
+                run, begin = cut.run, end
+                self._tables[oid] = run.table
+            yield replace(run, numbers=numbers[begin:])
+
+    def _cuts(self, stream: _Stream) -> dict[int, list[_Cut]]:
+        """By table: before which row what follows is another run."""
+        cuts: dict[int, list[_Cut]] = {}
+        tables = dict(self._tables)
+        for place in stream.control.tolist():
+            message = stream.message(place)
+            row = int(np.searchsorted(stream.row_place, place))
+            if message[0] == messages.RELATION:
+                relation = messages.relation(message)
+                table = self._describe(relation)
+                if relation.oid in tables and tables[relation.oid] == table:
+                    continue
+                tables[relation.oid] = table
+                cuts.setdefault(relation.oid, []).append(_Cut(row, _Run(table, None, stream)))
+            else:
+                for oid in messages.truncated(message):
+                    run = _Run(tables.get(oid), stream.commit_after(place), stream)
+                    cuts.setdefault(oid, []).append(_Cut(row, run))
+        return cuts
+
+
+def _kinds(frames: Frames) -> Bytes:
+    """The kind of each pgoutput message; 0 for a keepalive."""
+    log_data = frames.data[frames.start] == LOG_DATA
+    return np.where(log_data, frames.data[np.where(log_data, frames.start + HEAD, 0)], 0)
+
+
+def _end(frames: Frames, number: int, kind: int) -> LSN:
+    """Up to where the log is known after a message: a Commit or a keepalive."""
+    at = HEAD + _COMMIT_END if kind == messages.COMMIT else _KEEPALIVE_END
+    return LSN.from_bytes(frames[number][at : at + 8], "big")
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """Messages that make whole transactions, and where in them is what."""
+
+    frames: Frames
+    row_place: Ints
+    """Which of the messages are rows; `row_at`, where in the data they start."""
+    row_at: Ints
+    control: Ints
+    commit_place: Ints
+    commit_ends: LSNs
+    commit_times: Ints
+
+    @classmethod
+    def of(cls, frames: Frames) -> _Stream:
+        kinds = _kinds(frames)
+        if not _IS_KNOWN[kinds].all():
+            unknown = chr(kinds[~_IS_KNOWN[kinds]][0])
+            raise ProtocolError(f"a message of kind {unknown!r}, which was not asked for, came")
+        row_place = np.flatnonzero(_IS_ROW[kinds])
+        commit_place = np.flatnonzero(kinds == messages.COMMIT)
+        commits = frames.start[commit_place] + HEAD
+        return cls(
+            frames=frames,
+            row_place=row_place,
+            row_at=frames.start[row_place] + HEAD,
+            control=np.flatnonzero(_IS_CONTROL[kinds]),
+            commit_place=commit_place,
+            commit_ends=uint64_at(frames.data, commits + _COMMIT_END),
+            commit_times=uint64_at(frames.data, commits + _COMMIT_TIME).astype(np.int64) + _EPOCH,
+        )
+
+    @property
+    def data(self) -> Bytes:
+        return self.frames.data
+
+    def message(self, place: int) -> bytes:
+        return self.frames[place][HEAD:]
+
+    def commit_after(self, place: int) -> LSN:
+        return LSN(self.commit_ends[np.searchsorted(self.commit_place, place)])
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Some rows of one table, under one definition of it; not wanted if that is None."""
+
+    table: Table | None
+    truncated: LSN | None
+    stream: _Stream
+    numbers: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    """Which of the stream's rows."""
+
+    def changes(self) -> TableChanges | None:
+        if self.table is None or not (len(self.numbers) or self.truncated):
+            return None
+        stream = self.stream
+        decoded = rows.decode(stream.data, stream.row_at[self.numbers], self.table)
+        numbers = self.numbers[decoded.message]
+        transaction = np.searchsorted(stream.commit_place, stream.row_place[numbers])
+        starts = np.concatenate([[0], np.searchsorted(stream.row_place, stream.commit_place)])
+        return TableChanges(
+            table=self.table,
+            rows=decoded.rows,
+            ops=decoded.ops,
+            lsns=stream.commit_ends[transaction],
+            ordinals=numbers - starts[transaction],
+            times=stream.commit_times[transaction],
+            moved=decoded.moved,
+            unchanged=decoded.unchanged,
+            truncated=self.truncated,
+        )
+
+
+class _Cut(NamedTuple):
+    row: int
+    """The first row that the run is about."""
+    run: _Run
+
+
+def _datetime(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)

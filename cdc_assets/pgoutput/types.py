@@ -1,0 +1,222 @@
+"""
+How PostgreSQL types become Arrow types: one line for each.
+
+The Arrow type is all that a sink sees of a column's type. Where Arrow has no
+type that holds every value, or PostgreSQL's values have no form outside
+PostgreSQL (arrays of any shape, ranges, composites, network addresses, ...), the
+column is kept as PostgreSQL's text, which loses nothing.
+
+The stream sends text, so each type says how text is read. A snapshot reads values
+in binary where a type says how that is read; the others it reads as the same text
+that the stream would send.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..errors import UnfaithfulValue
+from ..model import Column, TableName, arrow
+from . import datetimes
+from .cells import Cells
+
+_TEXT = pa.string_view()
+_EPOCH_DAYS = np.int32(10_957)
+_EPOCH = np.int64(946_684_800_000_000)
+"""From 1970 to 2000, where PostgreSQL counts from: days, microseconds."""
+
+
+class Type(NamedTuple):
+    arrow: Callable[[int], pa.DataType]
+    """By type modifier."""
+    from_text: Callable[[Cells, pa.DataType], pa.Array]
+    from_binary: Callable[[Cells, pa.DataType], pa.Array] | None = None
+    """From what the type's send function gives."""
+
+
+def _always(arrow: pa.DataType) -> Callable[[int], pa.DataType]:
+    return lambda typmod: arrow
+
+
+def _numeric(typmod: int) -> pa.DataType:
+    """A decimal if it has a precision, at most 38, and a scale within it; otherwise text.
+
+    https://www.postgresql.org/docs/current/datatype-numeric.html#DATATYPE-NUMERIC-DECIMAL
+    """
+    precision, scale = (typmod - 4) >> 16 & 0xFFFF, (typmod - 4) & 0x7FF
+    if typmod < 0 or precision > 38 or scale > precision:
+        return _TEXT
+    return pa.decimal128(precision, scale)
+
+
+def _same(cells: Cells, to: pa.DataType) -> pa.Array:
+    return cells.text
+
+
+def _cast(cells: Cells, to: pa.DataType) -> pa.Array:
+    return pc.cast(cells.text, to)
+
+
+def _bool(cells: Cells, to: pa.DataType) -> pa.Array:
+    return arrow.from_numpy(cells.byte(0) == ord("t"), cells.valid)
+
+
+def _json(cells: Cells, to: pa.DataType) -> pa.Array:
+    return pa.ExtensionArray.from_storage(to, cells.text)
+
+
+def _bytea(cells: Cells, to: pa.DataType) -> pa.Array:
+    """From \\x and two hexadecimal digits a byte."""
+    hexadecimal = pc.binary_slice(cells.bytes, 2).cast(pa.large_binary())
+    offsets = np.frombuffer(hexadecimal.buffers()[1], np.int64)[: len(cells) + 1] // 2
+    return cells.array_of(to, [offsets, binascii.unhexlify(hexadecimal.buffers()[2] or b"")])
+
+
+def _uuid(cells: Cells, to: pa.DataType) -> pa.Array:
+    """From 32 hexadecimal digits in five groups."""
+    digits = pc.replace_substring(cells.bytes.fill_null(b"0" * 32), b"-", b"")
+    values = np.frombuffer(binascii.unhexlify(digits.buffers()[2] or b""), np.uint8)
+    return pa.ExtensionArray.from_storage(to, cells.array(values, pa.binary(16)))
+
+
+def _binary_bool(cells: Cells, to: pa.DataType) -> pa.Array:
+    return arrow.from_numpy(cells.byte(0) != 0, cells.valid)
+
+
+def _binary_number(dtype: str) -> Callable[[Cells, pa.DataType], pa.Array]:
+    return lambda cells, to: cells.array(cells.number(dtype), to)
+
+
+def _binary_bytea(cells: Cells, to: pa.DataType) -> pa.Array:
+    return cells.bytes
+
+
+def _binary_jsonb(cells: Cells, to: pa.DataType) -> pa.Array:
+    """A version number before the text."""
+    return _json(cells.after(1), to)
+
+
+def _binary_uuid(cells: Cells, to: pa.DataType) -> pa.Array:
+    sixteen = cells.data[cells.start[:, np.newaxis] + np.arange(16)]
+    return pa.ExtensionArray.from_storage(to, cells.array(sixteen, pa.binary(16)))
+
+
+def _binary_date(cells: Cells, to: pa.DataType) -> pa.Array:
+    return _since_2000(cells, cells.number("i4"), _EPOCH_DAYS, to)
+
+
+def _binary_timestamp(cells: Cells, to: pa.DataType) -> pa.Array:
+    return _since_2000(cells, cells.number("i8"), _EPOCH, to)
+
+
+def _since_2000(
+    cells: Cells, values: npt.NDArray[np.signedinteger], epoch: np.signedinteger, to: pa.DataType
+) -> pa.Array:
+    """PostgreSQL keeps infinity at the ends of the range, minus infinity one further out."""
+    ends = np.iinfo(values.dtype)
+    plus, minus = values == ends.max, values == ends.min
+    with np.errstate(over="ignore"):
+        moved = values + epoch
+    if ((moved < values) & ~plus & ~minus & cells.valid).any():
+        raise pa.ArrowInvalid("a timestamp is after the year 294246")
+    if (plus | minus).any():
+        moved = np.where(plus, ends.max, np.where(minus, -ends.max, moved))
+    return cells.array(moved, to)
+
+
+def _binary_numeric(cells: Cells, to: pa.DataType) -> pa.Array:
+    """From digits to the base of 10,000: how many, the first one's weight, the sign, the scale.
+
+    https://www.postgresql.org/docs/current/datatype-numeric.html; numeric_send in the source.
+    """
+    count = np.where(cells.valid, cells.number("i2"), 0)
+    weight = cells.number("i2", 2).astype(np.int64)
+    sign = cells.number("u2", 4)
+    if ((sign >= _NOT_A_NUMBER) & cells.valid).any():
+        raise pa.ArrowInvalid("a numeric is not a number")
+    unscaled = np.zeros(len(cells), np.int64)
+    for place in range(int(count.max(initial=0))):
+        digit = np.where(place < count, cells.number("i2", 8 + 2 * place), 0).astype(np.int64)
+        power = np.clip(to.scale + 4 * (weight - place), -4, 18)
+        # Below the scale a digit to the base of 10,000 ends in zeros.
+        unscaled += np.where(power < 0, digit // _POWERS[-power], digit * _POWERS[power])
+    unscaled[sign == _MINUS] *= -1
+    wide = np.stack([unscaled, unscaled >> 63], axis=1)
+    return cells.array(wide, to)
+
+
+_MOST_DIGITS = 18
+"""Of a decimal whose digits fit a 64-bit integer."""
+_POWERS = 10 ** np.arange(19, dtype=np.int64)
+_MINUS, _NOT_A_NUMBER = 0x4000, 0xC000
+_TYPES: dict[int, Type] = {
+    16: Type(_always(pa.bool_()), _bool, _binary_bool),
+    17: Type(_always(pa.large_binary()), _bytea, _binary_bytea),
+    19: Type(_always(_TEXT), _same, _same),  # name
+    20: Type(_always(pa.int64()), _cast, _binary_number("i8")),
+    21: Type(_always(pa.int16()), _cast, _binary_number("i2")),
+    23: Type(_always(pa.int32()), _cast, _binary_number("i4")),
+    25: Type(_always(_TEXT), _same, _same),  # text
+    26: Type(_always(pa.uint32()), _cast, _binary_number("u4")),  # oid
+    114: Type(_always(pa.json_(_TEXT)), _json, _json),
+    700: Type(_always(pa.float32()), _cast, _binary_number("f4")),
+    701: Type(_always(pa.float64()), _cast, _binary_number("f8")),
+    1042: Type(_always(_TEXT), _same, _same),  # character
+    1043: Type(_always(_TEXT), _same, _same),  # character varying
+    1082: Type(_always(pa.date32()), datetimes.date, _binary_date),
+    1083: Type(_always(pa.time64("us")), datetimes.time, _binary_number("i8")),
+    1114: Type(_always(pa.timestamp("us")), datetimes.timestamp, _binary_timestamp),
+    1184: Type(_always(pa.timestamp("us", "UTC")), datetimes.timestamp, _binary_timestamp),
+    1186: Type(_always(pa.month_day_nano_interval()), datetimes.interval),
+    1700: Type(_numeric, _cast, _binary_numeric),
+    2950: Type(_always(pa.uuid()), _uuid, _binary_uuid),
+    3802: Type(_always(pa.json_(_TEXT)), _json, _binary_jsonb),  # jsonb
+}
+"""By OID, which for PostgreSQL's own types never changes."""
+_OTHER = Type(_always(_TEXT), _same)
+
+
+def arrow_type(base: int, typmod: int) -> pa.DataType:
+    """What a column is carried as, whose type (a domain's base type) has this OID."""
+    return _TYPES.get(base, _OTHER).arrow(typmod)
+
+
+def from_text(column: Column, cells: Cells, table: TableName) -> pa.Array:
+    """The values of `column`, from PostgreSQL's text form of them."""
+    with _unfaithful(column, table):
+        return _TYPES.get(column.base, _OTHER).from_text(cells, column.arrow)
+
+
+def has_binary(column: Column) -> bool:
+    """Whether a snapshot can read the column in binary, rather than as text."""
+    if pa.types.is_decimal(column.arrow):
+        return bool(column.arrow.precision <= _MOST_DIGITS)
+    return column.base != 1700 and _TYPES.get(column.base, _OTHER).from_binary is not None
+
+
+def from_binary(column: Column, cells: Cells, table: TableName) -> pa.Array:
+    """The values of `column`, from the binary form of them."""
+    read = _TYPES.get(column.base, _OTHER).from_binary
+    assert read is not None
+    with _unfaithful(column, table):
+        return read(cells, column.arrow)
+
+
+@contextmanager
+def _unfaithful(column: Column, table: TableName) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        raise UnfaithfulValue(
+            f"column {column.name} of {table} has a value of type {column.type} "
+            f"that {column.arrow} cannot hold",
+            hint=f'exclude the table: add "-{table}" to source.tables.',
+        ) from error

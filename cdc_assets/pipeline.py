@@ -1,0 +1,62 @@
+"""
+From a configuration to a capture and a sink.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from .config import CdcConfig, DuckDBDestination, resolve
+from .errors import ConfigError
+from .model import Sink
+from .postgres.patterns import Patterns
+from .postgres.wal import WalCapture
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    config: CdcConfig
+    capture: WalCapture
+    sink: Sink
+
+
+def build(config: CdcConfig) -> Pipeline:
+    """Nothing is connected to yet, and no secret looked up."""
+    _refuse_what_is_not_built(config)
+    return Pipeline(config, _capture(config), _sink(config))
+
+
+def _capture(config: CdcConfig) -> WalCapture:
+    return WalCapture(
+        name=config.name,
+        conninfo=partial(resolve, config.source.conninfo),
+        patterns=Patterns.parse(config.source.tables),
+        batch_bytes=config.batch.max_bytes,
+        batch_delay=config.batch.max_delay,
+        chunk_bytes=config.seed.chunk_bytes,
+        slot_wait=config.source.slot_wait,
+        takeover_wait=config.source.takeover_wait,
+    )
+
+
+def _sink(config: CdcConfig) -> Sink:
+    # Imported only where one is used: a sink's library takes its time.
+    from .sinks.duckdb.sink import DuckDBSink
+
+    destination = config.destination
+    assert isinstance(destination, DuckDBDestination)
+    return DuckDBSink(
+        config.path(destination.path),
+        config.name,
+        lock_timeout=destination.lock_timeout,
+        memory_limit=destination.memory_limit,
+    )
+
+
+def _refuse_what_is_not_built(config: CdcConfig) -> None:
+    if not isinstance(config.destination, DuckDBDestination):
+        raise ConfigError(f"destination type {config.destination.type} is not built yet", hint="use duckdb.")
+    modes = {config.mode, *(options.mode for options in config.tables.values() if options.mode)}
+    if others := modes - {"mirror"}:
+        raise ConfigError(f"mode {min(others)} is not built yet", hint="use mirror.")

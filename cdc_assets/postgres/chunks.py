@@ -1,0 +1,92 @@
+"""
+How a table is cut for seeding: page ranges of each leaf.
+
+A range of pages is read without an index, in the order it lies on disk, and says
+itself which rows belong to it. The last range of a leaf is open, for what was
+added since. A range is good only for the file it was planned for: what rewrites
+a table gives it another.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from ..model import Chunk, TableName
+from .session import Connection
+
+_MOST = 2_000
+"""Chunks of one table, so that a page that shows them all stays quick."""
+
+_LEAVES = """
+select c.oid::bigint as oid, n.nspname as schema, c.relname as name,
+       pg_relation_filenode(c.oid)::bigint as filenode,
+       pg_relation_size(c.oid) / current_setting('block_size')::int as pages,
+       pg_table_size(c.oid) as bytes
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.oid = %(oid)s and c.relkind <> 'p'
+   or c.oid in (select relid from pg_partition_tree(%(oid)s) where isleaf)
+order by 2, 3
+"""
+
+
+class _Leaf(NamedTuple):
+    oid: int
+    schema: str
+    name: str
+    filenode: int
+    pages: int
+    bytes: int
+    """Out-of-line values (TOAST) included."""
+
+
+class PageRange(NamedTuple):
+    """What a chunk's bounds say."""
+
+    oid: int
+    schema: str
+    name: str
+    filenode: int
+    first: int
+    end: int | None
+    """The page after the last; None for an open range."""
+
+    @classmethod
+    def parse(cls, chunk: Chunk) -> PageRange:
+        return cls(*json.loads(chunk.bounds))
+
+    @property
+    def leaf(self) -> TableName:
+        return TableName(self.schema, self.name)
+
+    def condition(self) -> sql.Composable:
+        """https://www.postgresql.org/docs/current/ddl-system-columns.html (ctid)"""
+        first = sql.SQL("ctid >= {}::pg_catalog.tid").format(f"({self.first},0)")
+        if self.end is None:
+            return first
+        return sql.SQL("{} AND ctid < {}::pg_catalog.tid").format(first, f"({self.end},0)")
+
+
+def plan(connection: Connection, oid: int, chunk_bytes: int) -> Sequence[Chunk]:
+    """Cut the table into chunks of about `chunk_bytes` on disk, or into the most there may be."""
+    with connection.cursor(row_factory=class_row(_Leaf)) as cursor:
+        leaves = cursor.execute(_LEAVES, {"oid": oid}).fetchall()
+    size = max(chunk_bytes, math.ceil(sum(leaf.bytes for leaf in leaves) / _MOST))
+    ranges = [pages for leaf in leaves for pages in _ranges(leaf, size)]
+    return [
+        Chunk(f"{number:06}_{pages.name}_{pages.first}", json.dumps(pages))
+        for number, pages in enumerate(ranges)
+    ]
+
+
+def _ranges(leaf: _Leaf, size: int) -> Iterator[PageRange]:
+    """Ranges of equal length, so that several readers end together."""
+    count = max(1, min(leaf.pages, math.ceil(leaf.bytes / size)))
+    bounds = [leaf.pages * number // count for number in range(count)]
+    for first, end in zip(bounds, [*bounds[1:], None], strict=True):
+        yield PageRange(leaf.oid, leaf.schema, leaf.name, leaf.filenode, first, end)

@@ -1,0 +1,106 @@
+"""
+The publication: which tables' changes the server sends.
+
+https://www.postgresql.org/docs/current/sql-createpublication.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from psycopg import errors, sql
+
+from ..errors import CaptureError
+from ..model import TableName
+from .session import Connection
+
+_GENERATED_COLUMNS_SINCE = 180_000
+_COLUMN_LISTS_SINCE = 150_000
+_SETTINGS = """
+select pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot
+from pg_publication where pubname = %s
+"""
+
+
+class Published(NamedTuple):
+    """How one table is published."""
+
+    columns: tuple[str, ...] | None
+    """None on servers that always send all of them."""
+    row_filter: str | None
+
+
+class Publication:
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection = connection
+        self.name = name
+
+    def tables(self) -> dict[TableName, Published]:
+        """What the publication covers; empty if there is none."""
+        columns = "attnames::text[], rowfilter" if self._has_column_lists else "null, null"
+        query = f"select schemaname, tablename, {columns} from pg_publication_tables where pubname = %s"
+        return {
+            TableName(schema, table): Published(tuple(names) if names is not None else None, row_filter)
+            for schema, table, names, row_filter in self._connection.execute(query, [self.name])
+        }
+
+    def ensure(self, tables: Sequence[TableName]) -> None:
+        """Create the publication, or add to it what it lacks; nothing is taken away."""
+        found = self._connection.execute(_SETTINGS, [self.name]).fetchone()
+        if found is None:
+            self._run(self._create(tables))
+            return
+        everything, via_root = found
+        if not (everything and via_root):
+            self._run(sql.SQL("ALTER PUBLICATION {} SET ({})").format(self._identifier, self._options()))
+        if missing := sorted(set(tables) - set(self.tables())):
+            self._run(self._add(missing))
+
+    def drop(self) -> None:
+        self._run(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(self._identifier))
+
+    def statement(self, tables: Sequence[TableName]) -> str:
+        """The SQL that makes the publication send `tables` too."""
+        exists = self._connection.execute(_SETTINGS, [self.name]).fetchone() is not None
+        return (self._add if exists else self._create)(tables).as_string(self._connection)
+
+    def _add(self, tables: Sequence[TableName]) -> sql.Composed:
+        return sql.SQL("ALTER PUBLICATION {} ADD {}").format(self._identifier, _for_tables(tables))
+
+    def _create(self, tables: Sequence[TableName]) -> sql.Composed:
+        return sql.SQL("CREATE PUBLICATION {} FOR {} WITH ({})").format(
+            self._identifier, _for_tables(tables), self._options()
+        )
+
+    def _options(self) -> sql.Composable:
+        # Through the root, a partitioned table's changes are one table's, as in the snapshot.
+        options = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
+        if self._connection.info.server_version >= _GENERATED_COLUMNS_SINCE:
+            options += ", publish_generated_columns = stored"
+        return sql.SQL(options)
+
+    def _run(self, statement: sql.Composed) -> None:
+        try:
+            self._connection.execute(statement)
+        except errors.InsufficientPrivilege as error:
+            raise CaptureError(
+                f"{error.diag.message_primary}, which publication {self.name} needs",
+                hint=f"run as the tables' owner:  {statement.as_string(self._connection)};",
+            ) from error
+        except (errors.DuplicateObject, errors.UniqueViolation):
+            pass  # another process did the same at the same moment
+
+    @property
+    def _identifier(self) -> sql.Identifier:
+        return sql.Identifier(self.name)
+
+    @property
+    def _has_column_lists(self) -> bool:
+        return self._connection.info.server_version >= _COLUMN_LISTS_SINCE
+
+
+def _for_tables(tables: Iterable[TableName]) -> sql.Composed:
+    # Without ONLY, the children of an inheritance parent would come along.
+    names = (sql.SQL("ONLY {}").format(sql.Identifier(*table)) for table in tables)
+    return sql.SQL("TABLE {}").format(sql.SQL(", ").join(names))

@@ -1,0 +1,229 @@
+"""
+A consistent view of the source, at a known LSN.
+
+The view is the exported snapshot of a temporary slot: it holds exactly what was
+committed before the slot's consistent point, which is its LSN. An LSN asked for
+nearby would not do; a commit can be in the log before it is visible to others.
+https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-CREATE-REPLICATION-SLOT
+
+Chunks are read with a binary COPY and decoded here. ADBC, which does the same in C++,
+takes {ADBC} s of a core for a million narrow rows where this takes {OURS}.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+
+import pyarrow as pa
+from psycopg import errors, sql
+
+from ..errors import CaptureError, ServerUnreachable, TableRewritten
+from ..model import LSN, Chunk, Table, TableName
+from ..pgoutput import binary, types
+from ..pgoutput.cells import Cells
+from . import slot
+from .catalog import Catalog
+from .chunks import PageRange
+from .copy import Refused, copy
+from .publication import Published
+from .session import Connection, connect, server_errors, session
+
+_PIECE = 4 << 20
+"""Bytes received that are decoded together."""
+_RETRYABLE = ("08", "57")
+"""Classes of SQLSTATE: the connection, or an administrator's intervention."""
+
+
+class WalSnapshot:
+    """Reads as of `lsn`, for as long as `opened` is open. Each read is a transaction of its
+    own, so that no lock outlives it: a waiting ALTER would make everyone else wait."""
+
+    def __init__(self, conninfo: str, name: str, lsn: LSN, published: Mapping[TableName, Published]) -> None:
+        self._conninfo, self._name, self._published = conninfo, name, published
+        self.lsn = lsn
+        self._idle: list[Connection] = []
+        self._outputs: dict[int, tuple[str, str]] = {}
+
+    def learn(self, connection: Connection, tables: Sequence[Table]) -> None:
+        """Ask once how the values of `tables` are written."""
+        catalog = Catalog(connection)
+        for table in tables:
+            self._outputs |= catalog.output_functions(table)
+
+    def read(self, table: Table, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        pages = PageRange.parse(chunk)
+        query = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}{}) TO STDOUT (FORMAT binary)").format(
+            self._columns(table),
+            sql.Identifier(*pages.leaf),
+            pages.condition(),
+            self._row_filter(table),
+        )
+        with self._transaction() as connection:
+            _lock(connection, pages, table.name)
+            try:
+                yield from _copied(connection, query.as_bytes(connection), table)
+            except Refused as error:
+                raise _reading_failed(error, table.name) from error
+
+    def read_keys(self, table: Table, keys: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        types_of = {column.name: sql.SQL(column.type) for column in table.columns}
+        names = keys.schema.names
+        query = sql.SQL("SELECT {} FROM {} t JOIN unnest({}) AS k({}) ON {}{}").format(
+            sql.SQL(", ").join(self._text(column.oid, "t", column.name) for column in table.columns),
+            sql.Identifier(*table.name),
+            sql.SQL(", ").join(sql.SQL("%s::{}[]").format(types_of[name]) for name in names),
+            sql.SQL(", ").join(map(sql.Identifier, names)),
+            sql.SQL(" AND ").join(
+                sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("k", name))
+                for name in names
+            ),
+            self._row_filter(table),
+        )
+        with self._transaction() as connection:
+            rows = connection.execute(query, [column.to_pylist() for column in keys.columns]).fetchall()
+        columns = zip(*rows, strict=True) if rows else ([] for _ in table.columns)
+        arrays = [
+            types.from_text(column, Cells.of(pa.array(values, pa.large_string())), table.name)
+            for column, values in zip(table.columns, columns, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """A connection that sees the view; used again by the next read if this one went well."""
+        connection = self._idle.pop() if self._idle else connect(self._conninfo)
+        try:
+            with server_errors():
+                connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._name))
+                yield connection
+                connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _columns(self, table: Table) -> sql.Composable:
+        return sql.SQL(", ").join(
+            sql.Identifier(column.name)
+            if types.has_binary(column)
+            else sql.SQL("{} AS {}").format(
+                self._text(column.oid, None, column.name), sql.Identifier(column.name)
+            )
+            for column in table.columns
+        )
+
+    def _text(self, oid: int, alias: str | None, name: str) -> sql.Composable:
+        """The text the stream would send: made by the type's output function. A cast to text
+        is something else for some types (boolean, character, inet)."""
+        column = sql.Identifier(alias, name) if alias else sql.Identifier(name)
+        function = sql.Identifier(*self._outputs[oid])
+        return sql.SQL("pg_catalog.textin({}({}))").format(function, column)
+
+    def _row_filter(self, table: Table) -> sql.Composable:
+        published = self._published.get(table.name)
+        if published is None or published.row_filter is None:
+            return sql.SQL("")
+        return sql.SQL(" AND ({})").format(sql.SQL(published.row_filter))
+
+
+def _copied(connection: Connection, query: bytes, table: Table) -> Iterator[pa.RecordBatch]:
+    with closing(copy(connection, query, binary.begins_with(table))) as running:
+        received = running.early
+        while not running.ended:
+            if not running.may_have_ended:
+                running.wait()
+                received += running.receive()
+            if received >= _PIECE or running.may_have_ended:
+                yield binary.decode(running.frames(), table)
+                received = 0
+
+
+@contextmanager
+def opened(
+    conninfo: str,
+    slot_name: str,
+    tables: Sequence[Table],
+    published: Mapping[TableName, Published],
+    *,
+    wait: float,
+) -> Iterator[WalSnapshot]:
+    """Make the view; the server waits for writers as `Slot.ensure` says, at most `wait` seconds."""
+    with connect(conninfo, replication="database") as exporter:
+        lsn, name = _export(exporter, conninfo, slot_name, wait)
+        snapshot = WalSnapshot(conninfo, name, lsn, published)
+        try:
+            with session(conninfo) as connection:
+                snapshot.learn(connection, tables)
+            yield snapshot
+        finally:
+            snapshot.close()
+
+
+def _export(exporter: Connection, conninfo: str, slot_name: str, wait: float) -> tuple[LSN, str]:
+    temporary = sql.Identifier(f"{slot_name[:40]}_seed_{uuid.uuid4().hex[:12]}")
+    command = sql.SQL("CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT")
+    # statement_timeout does not count for replication commands.
+    timer = threading.Timer(wait, exporter.cancel)
+    timer.start()
+    try:
+        row = exporter.execute(command.format(temporary)).fetchone()
+    except errors.QueryCanceled as error:
+        with session(conninfo) as connection:
+            raise slot.waited_for_writers(connection, slot_name, wait) from error
+    except errors.ConfigurationLimitExceeded as error:
+        raise slot.no_free_slot() from error
+    except errors.ObjectNotInPrerequisiteState as error:
+        raise slot.wal_level_too_low() from error
+    finally:
+        timer.cancel()
+    assert row is not None
+    return LSN.parse(row[1]), row[2]
+
+
+def _lock(connection: Connection, pages: PageRange, table: TableName) -> None:
+    """See that the pages are those that were planned. What rewrites or empties a table is not
+    MVCC-safe: an older snapshot would see no rows in it, without an error.
+    https://www.postgresql.org/docs/current/mvcc-caveats.html"""
+    leaf = sql.Identifier(*pages.leaf)
+    try:
+        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(leaf))
+    except errors.UndefinedTable as error:
+        raise _rewritten(table) from error
+    seen_and_now = connection.execute(_FILENODES, {"oid": pages.oid}).fetchone()
+    if seen_and_now != (pages.filenode, pages.filenode):
+        raise _rewritten(table)
+
+
+_FILENODES = """
+select (select relfilenode::int8 from pg_class where oid = %(oid)s), pg_relation_filenode(%(oid)s)::int8
+"""
+
+
+def _rewritten(table: TableName) -> TableRewritten:
+    return TableRewritten(
+        f"table {table} was rewritten or altered since its chunks were planned",
+        hint="its seed is planned again.",
+    )
+
+
+def _reading_failed(error: Refused, table: TableName) -> CaptureError:
+    if error.sqlstate in _ALTERED:
+        return _rewritten(table)
+    if error.sqlstate.startswith(_RETRYABLE):
+        return ServerUnreachable(
+            f"reading from the source broke off: {error}",
+            hint="see the server's log; the chunk can be read again.",
+        )
+    return CaptureError(f"reading {table} failed: {error}")
+
+
+_ALTERED = ("42P01", "42703")
+"""SQLSTATE: no such table, no such column."""

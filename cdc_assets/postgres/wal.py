@@ -1,0 +1,239 @@
+"""
+Capture from the write-ahead log, by logical replication.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from functools import partial
+
+from psycopg import errors
+
+from ..errors import ConfigError, ContinuityLost, SlotInUse, UnusableTable
+from ..model import (
+    LSN,
+    Ack,
+    ChangeBatch,
+    ChangeCapture,
+    Chunk,
+    Lag,
+    Position,
+    Selection,
+    Snapshot,
+    Table,
+    TableName,
+)
+from ..pgoutput.assembler import Assembler
+from ..pgoutput.messages import Relation
+from . import chunks, continuity, lag, snapshot
+from .catalog import Catalog, CatalogEntry
+from .patterns import Patterns
+from .preflight import Finding, findings
+from .publication import Publication, Published
+from .receiver import Receiver
+from .session import connect, session
+from .slot import Slot, in_use
+
+_TICK = 1.0
+"""Seconds to wait for something to come before saying that nothing did."""
+_IDLE = 2.0
+"""Seconds after which a stretch without changes is worth writing down, so that the slot can advance."""
+_MARK = "select (pg_logical_emit_message(true, 'cdc_assets', '') - '0/0')::bigint"
+
+
+@dataclass(frozen=True)
+class WalCapture(ChangeCapture):
+    name: str
+    """Slot and publication are called by it."""
+    conninfo: Callable[[], str]
+    """Asked for each connection, so that a secret is held no longer than it takes to connect."""
+    patterns: Patterns
+    batch_bytes: int = 32 << 20
+    """Log received that makes a batch, whether or not `batch_delay` is over."""
+    batch_delay: float = 0.5
+    """Seconds a change waits for others to share its batch."""
+    chunk_bytes: int = 64 << 20
+    slot_wait: float = 60.0
+    """Seconds to wait for the writers that a new slot, or a snapshot, has to outlast."""
+    takeover_wait: float = 10.0
+    """Seconds to wait for a slot that a consumer just killed has not let go of yet."""
+
+    @property
+    def slot(self) -> str:
+        return f"cdc_{self.name}"
+
+    publication = slot
+
+    def select(self) -> Selection:
+        with session(self.conninfo()) as connection:
+            catalog = Catalog(connection)
+            published = Publication(connection, self.publication).tables()
+            found = {entry.table_name: entry for entry in catalog.relations()}
+            self._see_that_all_match(found)
+            tables, set_aside = {}, {}
+            for name, entry in found.items():
+                if not self.patterns.match(name):
+                    continue
+                named = name in self.patterns.named
+                if entry.is_partition and not named:
+                    continue  # its root stands for it
+                columns = published[name].columns if name in published else None
+                try:
+                    tables[name] = catalog.table(entry, columns)
+                except UnusableTable as error:
+                    if named:
+                        raise
+                    if entry.kind in "rp":
+                        set_aside[name] = f"{entry.obstacle() or error} ({error.hint})"
+            return Selection(tables, set_aside)
+
+    def _see_that_all_match(self, found: Mapping[TableName, CatalogEntry]) -> None:
+        for name in self.patterns.named:
+            if name not in found:
+                raise ConfigError(
+                    f"table {name} does not exist at the source",
+                    hint="see source.tables; names are taken as written, upper case included.",
+                )
+        for pattern in self.patterns.unmatched(found):
+            raise ConfigError(
+                f'the pattern "{pattern}" in source.tables matches no table',
+                hint="see that the role may use the schema:  GRANT USAGE ON SCHEMA ... TO ...;",
+            )
+
+    def captured(self) -> set[TableName]:
+        with session(self.conninfo()) as connection:
+            return set(Publication(connection, self.publication).tables())
+
+    def prepare(self, tables: Sequence[TableName]) -> Position:
+        with session(self.conninfo()) as connection:
+            Publication(connection, self.publication).ensure(tables)
+            start = Slot(connection, self.slot).ensure(wait=self.slot_wait)
+        here = self._here()
+        return Position(start, here.system, here.database, here.slot)
+
+    def continuity(self, position: Position) -> str | None:
+        with session(self.conninfo()) as connection:
+            state = Slot(connection, self.slot).state()
+        return continuity.broken(position, self._here(), state)
+
+    def _here(self) -> Position:
+        """https://www.postgresql.org/docs/current/protocol-replication.html (IDENTIFY_SYSTEM)"""
+        with connect(self.conninfo(), replication="database") as connection:
+            row = connection.execute("IDENTIFY_SYSTEM").fetchone()
+        assert row is not None
+        system, _timeline, written, database = row
+        return Position(LSN.parse(written), system, database, self.slot)
+
+    def head(self) -> LSN:
+        """Written to the log itself, as an empty message: the server's own idea of its end can be
+        in the middle of a record, where the stream gets only when more is written."""
+        refused = (errors.ReadOnlySqlTransaction, errors.InsufficientPrivilege)
+        with session(self.conninfo()) as connection, contextlib.suppress(*refused):
+            row = connection.execute(_MARK).fetchone()
+            assert row is not None
+            return LSN(row[0])
+        return self._here().lsn
+
+    def plan(self, table: Table) -> Sequence[Chunk]:
+        with session(self.conninfo()) as connection:
+            return chunks.plan(connection, table.oid, self.chunk_bytes)
+
+    def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:
+        return snapshot.opened(self.conninfo(), self.slot, tables, self._published(), wait=self.slot_wait)
+
+    def _published(self) -> dict[TableName, Published]:
+        with session(self.conninfo()) as connection:
+            return Publication(connection, self.publication).tables()
+
+    def lag(self) -> Lag | None:
+        return lag.sample(self.conninfo(), self.slot, self.publication)
+
+    def findings(self) -> list[Finding]:
+        """What stands in the way, or is good to know."""
+        with session(self.conninfo()) as connection:
+            return list(findings(connection, self.name, self.patterns))
+
+    def teardown(self) -> None:
+        """Drop the slot, then the publication."""
+        with session(self.conninfo()) as connection:
+            Slot(connection, self.slot).drop()
+            Publication(connection, self.publication).drop()
+
+    def live(self, *, until: LSN | None = None) -> Generator[ChangeBatch, None, None]:
+        receiver, start = self._stream()
+        with closing(receiver):
+            yield from self._batches(receiver, Assembler(self._describe, start), until)
+
+    def _batches(self, receiver: Receiver, assembler: Assembler, until: LSN | None) -> Iterator[ChangeBatch]:
+        """Batches that are full, or whose first change has waited long enough; empty ones now and then."""
+        delivered = said = asked = time.monotonic()
+        due: float | None = None
+        while True:
+            now = time.monotonic()
+            patience = _TICK / 20 if until else _TICK
+            if due is None:
+                assembler.feed(receiver.take(patience))
+            else:
+                assembler.feed(receiver.take(min(due - now, patience), self.batch_bytes))
+            now = time.monotonic()
+            if due is None and assembler.has_changes:
+                due = now + self.batch_delay
+            reached = until is not None and assembler.position >= until
+            ready = assembler.has_changes and (assembler.size >= self.batch_bytes or now >= (due or now))
+            idle = assembler.has_batch and not assembler.has_changes and now - delivered >= _IDLE
+            if ready or idle or (reached and assembler.has_batch):
+                yield assembler.take(lambda lsn: Ack(partial(receiver.confirm, lsn)))
+                delivered = said = time.monotonic()
+                due = None
+            elif now - said >= _TICK or reached:
+                yield ChangeBatch((), assembler.taken, assembler.taken)
+                said = time.monotonic()
+            if reached:
+                return
+            if until and not assembler.has_changes and now - asked >= patience:
+                receiver.ask()
+                asked = now
+
+    def _stream(self) -> tuple[Receiver, LSN]:
+        """Start to stream, waiting a while for a slot that is in use."""
+        deadline = time.monotonic() + self.takeover_wait
+        while True:
+            start = self._start()
+            receiver = Receiver(
+                connect(self.conninfo(), replication="database"), self.slot, self.publication, start
+            )
+            try:
+                receiver.start()
+            except SlotInUse:
+                receiver.close()
+                if time.monotonic() > deadline:
+                    raise in_use(self.slot, self._holder()) from None
+                time.sleep(0.2)
+            except BaseException:
+                receiver.close()
+                raise
+            else:
+                return receiver, start
+
+    def _start(self) -> LSN:
+        with session(self.conninfo()) as connection:
+            state = Slot(connection, self.slot).state()
+        if state is None:
+            raise ContinuityLost(f"slot {self.slot} does not exist")
+        if obstacle := state.obstacle():
+            raise ContinuityLost(obstacle)
+        return LSN(state.confirmed or 0)
+
+    def _holder(self) -> str | None:
+        with session(self.conninfo()) as connection:
+            return Slot(connection, self.slot).holder()
+
+    def _describe(self, relation: Relation) -> Table | None:
+        if not self.patterns.match(relation.name):
+            return None
+        with session(self.conninfo()) as connection:
+            return Catalog(connection).described(relation)

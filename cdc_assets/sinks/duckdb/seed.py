@@ -1,0 +1,214 @@
+"""
+A table on its way in: what chunks brought, what the stream brought, and the two made one.
+
+Chunks are appended to `_cdc_seed_<table>`, beside the table in its schema because
+DuckDB renames within one only. Changes that stream in meanwhile are kept in
+`_cdc."delta ..."`, the newest of each key, deletes included: they are the
+tombstones that keep an old chunk from bringing a row back. Joined at the end, the
+newest LSN of each key wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+import numpy as np
+import pyarrow as pa
+
+from ...errors import SinkError
+from ...model import LSN, Table, TableChanges, TableName, net
+from ...model.changes import Bools
+from .file import ALIAS, Transaction, named, quoted
+from .merge import LSN_COLUMN, filled_cells, net_table, open_columns, same_key
+from .state import SCHEMA, Columns
+
+
+class Seed:
+    def __init__(self, transaction: Transaction, table: TableName, columns: Columns) -> None:
+        self._transaction, self._columns = transaction, columns
+        self._name = table
+        self.target = named(*table)
+        self.loaded = named(table.schema, f"_cdc_seed_{table.name}")
+        self.delta = named(SCHEMA, f"delta {table}")
+
+    def create(self, table: Table) -> None:
+        """Make the two tables, empty."""
+        self._transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(self._name.schema)}")
+        no_rows = pa.RecordBatchReader.from_batches(table.schema, [])
+        with self._transaction.handing("no_rows", no_rows):
+            self._create(f"SELECT *, 0::UBIGINT AS {LSN_COLUMN} FROM no_rows")
+
+    def create_like_copy(self) -> None:
+        self._create(f"FROM {self.target} LIMIT 0")
+
+    def _create(self, no_rows: str) -> None:
+        self.drop()
+        self._transaction.run(f"CREATE TABLE {self.loaded} AS {no_rows}")
+        self._transaction.run(
+            f"CREATE TABLE {self.delta} AS SELECT *, false AS _cdc_gone, []::VARCHAR[] AS _cdc_missing, "
+            f"false AS _cdc_lost FROM {self.loaded}"
+        )
+
+    def drop(self) -> None:
+        self._transaction.run(f"DROP TABLE IF EXISTS {self.loaded}")
+        self._transaction.run(f"DROP TABLE IF EXISTS {self.delta}")
+
+    def load(self, rows: pa.RecordBatchReader, at: LSN) -> int:
+        with self._transaction.handing("chunk", rows):
+            return self._transaction.run(f"INSERT INTO {self.loaded} SELECT *, {int(at)}::UBIGINT FROM chunk")
+
+    def keep(self, changes: TableChanges) -> None:
+        """Take changes into the delta."""
+        transaction, columns = self._transaction, self._columns
+        if changes.truncated:
+            transaction.run(f"DELETE FROM {self.delta}")
+        if not len(changes):
+            return
+        unsure: list[pa.RecordBatch] = []
+
+        def ask_later(keys: pa.RecordBatch) -> Bools:
+            unsure.append(keys)
+            return np.zeros(keys.num_rows, bool)
+
+        effect = net(changes, ask_later)
+        asked = pa.Table.from_batches(unsure, schema=effect.origin.schema)
+        # What neither the run nor the delta knows of a row, a chunk will, unless the row
+        # came from another key.
+        known = f"d.{LSN_COLUMN} IS NOT NULL AND NOT d._cdc_gone"
+        missing = [
+            f"CASE WHEN n.{quoted(f'_cdc_no_{name}')} AND NOT "
+            f"({known} AND NOT list_contains(d._cdc_missing, {_text(name)})) THEN {_text(name)} END"
+            for name in open_columns(effect)
+        ]
+        key = same_key("d", "n", columns.key)
+        with transaction.handing("net", net_table(effect)), transaction.handing("asked", asked):
+            transaction.run(
+                f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {filled_cells(columns, effect, 'd')}, "
+                f"n.{LSN_COLUMN}, n._cdc_gone, "
+                f"list_filter([{', '.join(missing)}]::VARCHAR[], lambda x: x IS NOT NULL) AS _cdc_missing, "
+                f"a.{quoted(columns.key[0])} IS NOT NULL OR len(_cdc_missing) > 0 "
+                "AND (n._cdc_relocated OR coalesce(d._cdc_lost, false)) AS _cdc_lost "
+                f"FROM net n LEFT JOIN {self.delta} d ON {key} "
+                f"LEFT JOIN asked a ON {same_key('a', 'n', columns.key)}"
+            )
+            transaction.run(f"DELETE FROM {self.delta} d USING net n WHERE {key}")
+            transaction.run(f"INSERT INTO {self.delta} FROM kept")
+
+    def repair(self, keys: pa.RecordBatch, rows: pa.RecordBatchReader, at: LSN) -> int:
+        """Rows read again, for keys that were missing; one that has no row now is gone."""
+        with self._transaction.handing("repaired", pa.Table.from_batches([keys])):
+            self._transaction.run(
+                f"UPDATE {self.delta} AS d SET _cdc_gone = true, _cdc_lost = false, _cdc_missing = [] "
+                f"FROM repaired r WHERE {same_key('d', 'r', self._columns.key)} "
+                f"AND d.{LSN_COLUMN} <= {int(at)}"
+            )
+        return self.load(rows, at)
+
+    def has_changes(self) -> bool:
+        return bool(self._transaction.rows(f"SELECT 1 FROM {self.delta} LIMIT 1"))
+
+    def snapshots(self) -> list[LSN]:
+        """The LSNs that rows were loaded at."""
+        found = self._transaction.rows(f"SELECT DISTINCT {LSN_COLUMN} FROM {self.loaded}")
+        return [LSN(lsn) for (lsn,) in found]
+
+    def missing(self) -> pa.Table:
+        """Keys whose newest row neither chunks nor changes have whole."""
+        columns = ", ".join(f"d.{quoted(name)}" for name in self._columns.key)
+        return self._transaction.arrow(
+            f"SELECT {columns} FROM {self.delta} d LEFT JOIN {self._newest_loaded()} l "
+            f"ON {same_key('d', 'l', self._columns.key)} "
+            f"WHERE coalesce(l.{LSN_COLUMN}, 0) < d.{LSN_COLUMN} "
+            f"AND (d._cdc_lost OR (NOT d._cdc_gone AND len(d._cdc_missing) > 0 AND l.{LSN_COLUMN} IS NULL))"
+        )
+
+    def _newest_loaded(self) -> str:
+        keys = ", ".join(quoted(name) for name in self._columns.key)
+        return f"(SELECT {keys}, max({LSN_COLUMN}) AS {LSN_COLUMN} FROM {self.loaded} GROUP BY ALL)"
+
+    def drop_outdated(self, truncated_at: LSN) -> None:
+        """Leave of the loaded rows those read after the last truncation, and of each key the newest."""
+        transaction = self._transaction
+        if truncated_at:
+            transaction.run(f"DELETE FROM {self.loaded} WHERE {LSN_COLUMN} < {int(truncated_at)}")
+        if len(self.snapshots()) > 1:
+            transaction.run(
+                f"DELETE FROM {self.loaded} l USING {self._newest_loaded()} n "
+                f"WHERE {same_key('l', 'n', self._columns.key)} AND l.{LSN_COLUMN} < n.{LSN_COLUMN}"
+            )
+
+    def merge_changes(self) -> None:
+        """Leave in the loaded rows what wins: of each key the newest, changes included."""
+        transaction, key = self._transaction, self._columns.key
+        cells = ", ".join(
+            f"CASE WHEN list_contains(d._cdc_missing, {_text(name)}) THEN l.{quoted(name)} "
+            f"ELSE d.{quoted(name)} END AS {quoted(name)}"
+            for name in self._columns.all
+        )
+        transaction.run(
+            f"CREATE OR REPLACE TEMP TABLE winners AS SELECT {cells}, d.{LSN_COLUMN}, d._cdc_gone "
+            f"FROM {self.delta} d LEFT JOIN {self.loaded} l ON {same_key('d', 'l', key)} "
+            f"WHERE coalesce(l.{LSN_COLUMN}, 0) < d.{LSN_COLUMN}"
+        )
+        transaction.run(f"DELETE FROM {self.loaded} l USING winners w WHERE {same_key('l', 'w', key)}")
+        transaction.run(
+            f"INSERT INTO {self.loaded} SELECT * EXCLUDE (_cdc_gone) FROM winners WHERE NOT _cdc_gone"
+        )
+
+    def replace_copy(self) -> None:
+        """Put the loaded rows in the place of the copy, in one step."""
+        self._transaction.run(f"DROP TABLE IF EXISTS {self.target}")
+        self._transaction.run(f"ALTER TABLE {self.loaded} RENAME TO {quoted(self._name.name)}")
+        self.drop()
+
+    def merge_into_copy(self) -> None:
+        """Put the loaded rows, where they are newer, into the copy, which followed the stream meanwhile."""
+        transaction, equal = self._transaction, same_key("t", "l", self._columns.key)
+        transaction.run(
+            f"DELETE FROM {self.loaded} l USING {self.delta} d "
+            f"WHERE {same_key('l', 'd', self._columns.key)} AND l.{LSN_COLUMN} < d.{LSN_COLUMN}"
+        )
+        transaction.run(
+            f"DELETE FROM {self.target} t USING {self.loaded} l WHERE {equal} "
+            f"AND t.{LSN_COLUMN} < l.{LSN_COLUMN}"
+        )
+        transaction.run(
+            f"INSERT INTO {self.target} SELECT * FROM {self.loaded} l "
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {equal})"
+        )
+        self.drop()
+
+    def refuse_a_stranger(self) -> None:
+        """A table of this name that is not ours must not be replaced."""
+        query = (
+            "SELECT 1 FROM information_schema.tables WHERE table_catalog = ? "
+            "AND lower(table_schema) = lower(?) AND lower(table_name) = lower(?)"
+        )
+        if self._transaction.rows(query, ALIAS, *self._name):
+            raise SinkError(
+                f"the destination has a {self._name} already, which is not a copy of the source's "
+                "(DuckDB does not tell upper from lower case)",
+                hint="rename it, or leave the source's table out.",
+            )
+
+
+def gathered(table: Table, rows: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """`rows`, the first of them already read: so that the file is not held while the source is waited for."""
+    iterator = iter(rows)
+    first: list[pa.RecordBatch] = []
+    size = 0
+    for batch in iterator:
+        first.append(batch)
+        size += batch.nbytes
+        if size > _GATHERED:
+            break
+    return pa.RecordBatchReader.from_batches(table.schema, chain(first, iterator))
+
+
+_GATHERED = 128 << 20
+"""Bytes."""
+
+
+def _text(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"

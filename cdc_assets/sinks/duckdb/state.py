@@ -1,0 +1,226 @@
+"""
+What the DuckDB sink remembers, in schema `_cdc` of the same file as the data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from ...model import LSN, Chunk, Position, Table, TableName, TableState
+from .file import ALIAS, Transaction, named
+
+SCHEMA = "_cdc"
+
+_CREATE = f"""
+CREATE SCHEMA IF NOT EXISTS {named(SCHEMA)};
+CREATE TABLE IF NOT EXISTS {named(SCHEMA, "stream")} (
+    pipeline VARCHAR, system VARCHAR, source_database VARCHAR, slot VARCHAR,
+    lsn UBIGINT, committed_at TIMESTAMPTZ, applied_at TIMESTAMPTZ);
+CREATE TABLE IF NOT EXISTS {named(SCHEMA, "tables")} (
+    pipeline VARCHAR, source_schema VARCHAR, source_table VARCHAR, state VARCHAR, generation INTEGER,
+    lsn UBIGINT, live BOOLEAN, reason VARCHAR, definition VARCHAR, seed VARCHAR, seed_after UBIGINT,
+    snapshot_lsn UBIGINT, truncated_at UBIGINT);
+CREATE TABLE IF NOT EXISTS {named(SCHEMA, "chunks")} (
+    pipeline VARCHAR, source_schema VARCHAR, source_table VARCHAR, key VARCHAR, bounds VARCHAR,
+    lsn UBIGINT, rows BIGINT, loaded_at TIMESTAMPTZ);
+"""
+
+
+class Columns(NamedTuple):
+    """The names in a definition: what SQL about a table is made of."""
+
+    all: tuple[str, ...]
+    key: tuple[str, ...]
+
+    @classmethod
+    def of(cls, definition: str) -> Columns:
+        parsed = json.loads(definition)
+        return cls(tuple(column[0] for column in parsed["columns"]), tuple(parsed["key"]))
+
+
+@dataclass(frozen=True)
+class TableRecord:
+    """A row of `_cdc.tables`."""
+
+    name: TableName
+    state: TableState = TableState.UNSEEDED
+    generation: int = 0
+    lsn: LSN | None = None
+    live: bool = False
+    """The copy follows the stream, also while it is being seeded again."""
+    reason: str | None = None
+    definition: str | None = None
+    """Of the copy that is readable; None while there is none."""
+    seed: str | None = None
+    """The definition of the seed that is under way; None if none is."""
+    seed_after: LSN = LSN(0)
+    """Changes up to here are in the seed's snapshot."""
+    snapshot_lsn: LSN = LSN(0)
+    """The last snapshot that rows of the seed were read from."""
+    truncated_at: LSN = LSN(0)
+    """The last commit that emptied the table since the seed began."""
+
+    def seeding(self, table: Table, after: LSN) -> TableRecord:
+        """With a new seed under way."""
+        begun = replace(self, state=TableState.SEEDING, generation=self.generation + 1)
+        return begun._with_seed(table.to_json(), after)
+
+    def reloading(self) -> TableRecord:
+        """With chunks being loaded into the copy there is."""
+        return self._with_seed(self.definition, LSN(0))
+
+    def _with_seed(self, definition: str | None, after: LSN) -> TableRecord:
+        return replace(self, seed=definition, seed_after=after, snapshot_lsn=LSN(0), truncated_at=LSN(0))
+
+    def seeded(self, lsn: LSN) -> TableRecord:
+        """With the seed as the copy."""
+        return replace(
+            self,
+            state=TableState.SEEDED,
+            lsn=lsn,
+            live=True,
+            reason=None,
+            definition=self.seed,
+            seed=None,
+        )
+
+    def unseeded(self, reason: str, *, live: bool) -> TableRecord:
+        return replace(self, state=TableState.UNSEEDED, seed=None, live=self.live and live, reason=reason)
+
+
+class State:
+    """The memory of one pipeline, within one transaction."""
+
+    def __init__(self, transaction: Transaction, pipeline: str) -> None:
+        self._transaction, self._pipeline = transaction, pipeline
+
+    def create(self) -> None:
+        self._transaction.run(_CREATE)
+
+    def exists(self) -> bool:
+        query = "SELECT 1 FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
+        return bool(self._transaction.rows(query, ALIAS, SCHEMA))
+
+    def position(self) -> Position | None:
+        query = f"SELECT lsn, system, source_database, slot FROM {named(SCHEMA, 'stream')} WHERE pipeline = ?"
+        for lsn, system, database, slot in self._transaction.rows(query, self._pipeline):
+            return Position(LSN(lsn), system, database, slot)
+        return None
+
+    def adopt(self, position: Position) -> None:
+        table = named(SCHEMA, "stream")
+        self._transaction.run(f"DELETE FROM {table} WHERE pipeline = ?", self._pipeline)
+        self._transaction.run(
+            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, NULL, now())",
+            self._pipeline,
+            position.system,
+            position.database,
+            position.slot,
+            int(position.lsn),
+        )
+
+    def advance(self, lsn: LSN, committed_at: object) -> None:
+        self._transaction.run(
+            f"UPDATE {named(SCHEMA, 'stream')} SET lsn = ?, applied_at = now(), "
+            "committed_at = coalesce(?, committed_at) WHERE pipeline = ?",
+            int(lsn),
+            committed_at,
+            self._pipeline,
+        )
+
+    def tables(self) -> dict[TableName, TableRecord]:
+        query = (
+            "SELECT source_schema, source_table, state, generation, lsn, live, reason, definition, seed, "
+            f"seed_after, snapshot_lsn, truncated_at FROM {named(SCHEMA, 'tables')} "
+            "WHERE pipeline = ? ORDER BY 1, 2"
+        )
+        records = (
+            TableRecord(
+                TableName(schema, table),
+                TableState(state),
+                generation,
+                None if lsn is None else LSN(lsn),
+                *rest,
+                *map(LSN, lsns),
+            )
+            for schema, table, state, generation, lsn, *rest, after, snapshot, truncated in (
+                self._transaction.rows(query, self._pipeline)
+            )
+            for lsns in [(after, snapshot, truncated)]
+        )
+        return {record.name: record for record in records}
+
+    def table(self, name: TableName) -> TableRecord:
+        return self.tables().get(name, TableRecord(name))
+
+    def save(self, record: TableRecord) -> None:
+        table = named(SCHEMA, "tables")
+        self._transaction.run(f"DELETE FROM {table} WHERE {_OF_TABLE}", self._pipeline, *record.name)
+        self._transaction.run(
+            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self._pipeline,
+            *record.name,
+            record.state.value,
+            record.generation,
+            None if record.lsn is None else int(record.lsn),
+            record.live,
+            record.reason,
+            record.definition,
+            record.seed,
+            int(record.seed_after),
+            int(record.snapshot_lsn),
+            int(record.truncated_at),
+        )
+
+    def chunks(self, name: TableName) -> dict[Chunk, LSN | None]:
+        query = f"SELECT key, bounds, lsn FROM {named(SCHEMA, 'chunks')} WHERE {_OF_TABLE} ORDER BY key"
+        found = self._transaction.rows(query, self._pipeline, *name)
+        return {Chunk(key, bounds): None if lsn is None else LSN(lsn) for key, bounds, lsn in found}
+
+    def chunk_counts(self) -> dict[TableName, tuple[int, int]]:
+        """Of each table: how many chunks, how many of them loaded."""
+        query = (
+            "SELECT source_schema, source_table, count(*), count(lsn) "
+            f"FROM {named(SCHEMA, 'chunks')} WHERE pipeline = ? GROUP BY ALL"
+        )
+        found = self._transaction.rows(query, self._pipeline)
+        return {TableName(schema, table): (total, loaded) for schema, table, total, loaded in found}
+
+    def plan_chunks(self, name: TableName, chunks: Sequence[Chunk]) -> None:
+        """Replace the plan of a table."""
+        table = named(SCHEMA, "chunks")
+        self._transaction.run(f"DELETE FROM {table} WHERE {_OF_TABLE}", self._pipeline, *name)
+        self._transaction.run(
+            f"INSERT INTO {table} SELECT ?, ?, ?, unnest(?::VARCHAR[]), unnest(?::VARCHAR[]), "
+            "NULL, NULL, NULL",
+            self._pipeline,
+            *name,
+            [chunk.key for chunk in chunks],
+            [chunk.bounds for chunk in chunks],
+        )
+
+    def unload_chunks(self, name: TableName, chunks: Sequence[Chunk]) -> None:
+        """Have some chunks of the plan loaded again."""
+        self._transaction.run(
+            f"UPDATE {named(SCHEMA, 'chunks')} SET lsn = NULL WHERE {_OF_TABLE} AND list_contains(?, key)",
+            self._pipeline,
+            *name,
+            [chunk.key for chunk in chunks],
+        )
+
+    def chunk_loaded(self, name: TableName, chunk: Chunk, at: LSN, rows: int) -> None:
+        self._transaction.run(
+            f"UPDATE {named(SCHEMA, 'chunks')} SET lsn = ?, rows = ?, loaded_at = now() "
+            f"WHERE {_OF_TABLE} AND key = ?",
+            int(at),
+            rows,
+            self._pipeline,
+            *name,
+            chunk.key,
+        )
+
+
+_OF_TABLE = "pipeline = ? AND source_schema = ? AND source_table = ?"

@@ -1,0 +1,279 @@
+"""
+The reference sink: tables in dictionaries, one change after the other.
+
+Slow and plain; what the contract of a sink means, and what the others are
+tested against. A key holds a list of rows because a statement that shifts keys
+lets two rows have one key for a moment; the older one is the one that goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from ..errors import SeedOutdated, SinkError
+from ..model import (
+    DELETE,
+    INSERT,
+    LSN,
+    Applied,
+    ChangeBatch,
+    Chunk,
+    Held,
+    Position,
+    Sink,
+    Table,
+    TableChanges,
+    TableName,
+    TableState,
+)
+
+Key = tuple[Any, ...]
+Row = dict[str, Any]
+Rows = dict[Key, list[tuple[LSN, Row]]]
+
+
+@dataclass
+class _Change:
+    op: int
+    key: Key
+    row: Row
+    lsn: LSN
+    moved: bool
+    unchanged: frozenset[str]
+
+
+@dataclass
+class _Seed:
+    table: Table
+    after: LSN
+    """Changes up to here are in the snapshot."""
+    in_place: bool = False
+    loaded: dict[Key, tuple[LSN, Row]] = field(default_factory=dict)
+    snapshots: set[LSN] = field(default_factory=set)
+    log: list[_Change | LSN] = field(default_factory=list)
+    """Every change since the seed began; an LSN where the table was truncated."""
+    missing: set[Key] = field(default_factory=set)
+    read_again: dict[Key, LSN] = field(default_factory=dict)
+    """Keys that were missing, and the snapshot they were looked for in."""
+
+
+class MemorySink(Sink):
+    def __init__(self) -> None:
+        self.copies: dict[TableName, Rows] = {}
+        self._position: Position | None = None
+        self._held: dict[TableName, Held] = {}
+        self._tables: dict[TableName, Table] = {}
+        self._live: set[TableName] = set()
+        self._chunks: dict[TableName, dict[Chunk, LSN | None]] = {}
+        self._seeds: dict[TableName, _Seed] = {}
+
+    def rows(self, table: TableName) -> dict[Key, Row]:
+        """What a reader sees."""
+        return {key: row for key, [(_, row)] in self.copies.get(table, {}).items()}
+
+    def position(self) -> Position | None:
+        return self._position
+
+    def adopt(self, position: Position) -> None:
+        self._position = position
+        self._seeds.clear()
+        for name in self._held:
+            self.mark_unseeded(name, "the stream starts anew")
+
+    def tables(self) -> Mapping[TableName, Held]:
+        return {name: self._with_progress(name, held) for name, held in self._held.items()}
+
+    def _with_progress(self, name: TableName, held: Held) -> Held:
+        chunks = self._chunks.get(name, {})
+        loaded = sum(lsn is not None for lsn in chunks.values())
+        rows = len(self.copies[name]) if name in self.copies else None
+        return replace(held, rows=rows, chunks=len(chunks), chunks_loaded=loaded)
+
+    def mark_unseeded(self, table: TableName, reason: str, *, in_step: bool = False) -> None:
+        self._seeds.pop(table, None)
+        if not in_step:
+            self._live.discard(table)
+        held = self._held.get(table, Held(TableState.UNSEEDED))
+        self._held[table] = replace(held, state=TableState.UNSEEDED, reason=reason)
+
+    def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
+        seed = self._seeds.get(table.name)
+        if seed and not seed.in_place and seed.table == table:
+            return
+        self._seeds[table.name] = _Seed(table, after)
+        self._chunks[table.name] = dict.fromkeys(chunks)
+        held = self._held.get(table.name, Held(TableState.UNSEEDED))
+        self._held[table.name] = replace(
+            held,
+            state=TableState.SEEDING,
+            generation=held.generation + 1,
+            definition=table.to_json(),
+        )
+
+    def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
+        if table not in self._seeds:
+            if not self.is_seeded(table):
+                raise SinkError(f"table {table} is not seeded", hint="seed it first.")
+            self._seeds[table] = _Seed(self._tables[table], LSN(0), in_place=True)
+        self._chunks[table] |= dict.fromkeys(chunks)
+
+    def chunks(self, table: TableName) -> Mapping[Chunk, LSN | None]:
+        return dict(self._chunks.get(table, {}))
+
+    def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
+        seed = self._seed_of(table)
+        count = self._add(seed, rows, at)
+        self._chunks[table.name][chunk] = at
+        return count
+
+    def missing(self) -> Mapping[TableName, pa.RecordBatch]:
+        return {
+            name: pa.RecordBatch.from_pylist(
+                [dict(zip(seed.table.key, key, strict=True)) for key in sorted(seed.missing)],
+                schema=pa.schema([seed.table.schema.field(column) for column in seed.table.key]),
+            )
+            for name, seed in self._seeds.items()
+            if seed.missing
+        }
+
+    def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
+        seed = self._seed_of(table)
+        self._add(seed, rows, at)
+        for row in keys.to_pylist():
+            seed.read_again[_key(seed.table, row)] = at
+
+    def _seed_of(self, table: Table) -> _Seed:
+        seed = self._seeds.get(table.name)
+        if seed is None or seed.table != table:
+            raise SeedOutdated(
+                f"table {table.name} is not being seeded as it is defined now",
+                hint="plan its seed again.",
+            )
+        return seed
+
+    def _add(self, seed: _Seed, rows: Iterable[pa.RecordBatch], at: LSN) -> int:
+        count = 0
+        for row in (row for batch in rows for row in batch.to_pylist()):
+            key = _key(seed.table, row)
+            if key not in seed.loaded or seed.loaded[key][0] <= at:
+                seed.loaded[key] = at, row
+            count += 1
+        seed.snapshots.add(at)
+        return count
+
+    def apply(self, batch: ChangeBatch) -> Applied:
+        if self._position is None or batch.since > self._position.lsn:
+            raise SinkError(f"a batch starts at {batch.since}, later than what is held")
+        unseeded = [
+            unseen.table.name
+            for changes in batch.changes
+            if (unseen := changes.after(self._position.lsn)) and not self._take(unseen)
+        ]
+        self._position = replace(self._position, lsn=max(self._position.lsn, batch.lsn))
+        under_way = list(self._seeds)
+        seeded = [name for name in under_way if self._finish(name, self._position.lsn)]
+        return Applied(tuple(seeded), tuple(unseeded), bool(self.missing()))
+
+    def _take(self, changes: TableChanges) -> bool:
+        """False if the table has to be seeded again."""
+        name = changes.table.name
+        if name in self._live and changes.table != self._tables[name]:
+            self._live.discard(name)
+            if self.is_seeded(name):
+                self.mark_unseeded(name, "its definition changed")
+                return False
+        if (seed := self._seeds.get(name)) and (late := changes.after(seed.after)):
+            if changes.table != seed.table:
+                self.mark_unseeded(name, "its definition changed")
+                return False
+            seed.log += [late.truncated] if late.truncated else []
+            seed.log += _each(late)
+        if name in self._live:
+            copy = self.copies[name]
+            if changes.truncated:
+                copy.clear()
+            left = _Left()
+            for change in _each(changes):
+                _play(change, copy, left)
+        return True
+
+    def _finish(self, name: TableName, position: LSN) -> bool:
+        seed = self._seeds[name]
+        if None in self._chunks[name].values() or any(at > position for at in seed.snapshots):
+            return False
+        copy, seed.missing = _replayed(seed)
+        if seed.in_place:
+            reloaded = {key: versions for key, versions in copy.items() if key in seed.loaded}
+            copy = self.copies[name] | reloaded
+        elif seed.missing:
+            return False
+        self.copies[name], self._tables[name] = copy, seed.table
+        del self._seeds[name]
+        self._live.add(name)
+        self._held[name] = replace(self._held[name], state=TableState.SEEDED, lsn=position, reason=None)
+        return True
+
+
+class _Left:
+    """The row that the delete half of a moved key took away, for the update half."""
+
+    row: tuple[LSN, Row] | None = None
+
+
+def _replayed(seed: _Seed) -> tuple[Rows, set[Key]]:
+    """The loaded rows, and after each the changes its snapshot did not contain."""
+    loaded = {key: [version] for key, version in seed.loaded.items()}
+    copy: Rows = dict(loaded)
+    missing: set[Key] = set()
+    left = _Left()
+    for change in seed.log:
+        if isinstance(change, LSN):
+            copy = {key: versions for key, versions in copy.items() if versions[0][0] >= change}
+        elif change.lsn > max(
+            seed.loaded[change.key][0] if change.key in seed.loaded else 0,
+            seed.read_again.get(change.key, 0),
+        ):
+            incomplete = not _play(change, copy, left)
+            (missing.add if incomplete else missing.discard)(change.key)
+        elif change.op == DELETE and change.moved:
+            left.row = None
+    return copy, missing
+
+
+def _play(change: _Change, copy: Rows, left: _Left) -> bool:
+    """Make one change; False if a cell that was not resent is nowhere to be found."""
+    versions = copy.setdefault(change.key, [])
+    if change.op == DELETE:
+        left.row = versions.pop(0) if versions else None
+    else:
+        before = None
+        if change.op != INSERT:
+            before = left.row if change.moved else versions.pop(0) if versions else None
+        known = before[1] if before else {}
+        kept = {name: known[name] for name in change.unchanged if name in known}
+        versions.append((change.lsn, change.row | kept))
+        if len(kept) < len(change.unchanged):
+            return False
+    if not versions:
+        del copy[change.key]
+    return True
+
+
+def _each(changes: TableChanges) -> Iterator[_Change]:
+    for number, row in enumerate(changes.rows.to_pylist()):
+        yield _Change(
+            op=int(changes.ops[number]),
+            key=_key(changes.table, row),
+            row=row,
+            lsn=LSN(changes.lsns[number]),
+            moved=bool(changes.moved[number]),
+            unchanged=frozenset(name for name, mask in changes.unchanged.items() if mask[number]),
+        )
+
+
+def _key(table: Table, row: Row) -> Key:
+    return tuple(row[name] for name in table.key)
