@@ -14,27 +14,24 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from servers import remove_servers, running_server
 
 from cdc_assets.testing import PostgresServer, installations
 
-_FAST = {"fsync": "off", "synchronous_commit": "on", "max_wal_size": "1GB", "log_min_messages": "warning"}
+# The first example pays for what is loaded late, and a recorded stream serves for all of them.
+settings.register_profile(
+    "ours", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("ours")
+
 _numbers = count(1)
-_servers: dict[int, PostgresServer] = {}
 
 
 def pytest_sessionfinish() -> None:
-    for server in _servers.values():
-        server.remove()
-
-
-def running_server(version: int) -> PostgresServer:
-    """The session's server of this version, started when first asked for."""
-    if version not in _servers:
-        _servers[version] = PostgresServer(version, _FAST)
-        _servers[version].start()
-    return _servers[version]
+    remove_servers()
 
 
 @pytest.fixture(params=installations(), ids=lambda version: f"pg{version}")

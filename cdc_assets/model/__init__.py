@@ -18,6 +18,7 @@ from .lsn import LSN as LSN
 from .net import NetChanges as NetChanges
 from .net import net as net
 from .sink import Applied as Applied
+from .sink import Differences as Differences
 from .sink import Held as Held
 from .sink import Sink as Sink
 from .sink import TableState as TableState

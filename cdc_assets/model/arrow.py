@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Bools = npt.NDArray[np.bool_]
 
@@ -53,6 +54,23 @@ def take(array: pa.Array, indices: npt.NDArray[np.int64], valid: Bools | None = 
     sixteen = np.frombuffer(views, "V16")[array.offset :][indices]
     validity = None if present.all() else bits(present)
     return pa.Array.from_buffers(array.type, len(indices), [validity, pa.py_buffer(sixteen), *strings])
+
+
+def differ(left: pa.Array, right: pa.Array) -> Bools:
+    """Where two arrays without nulls have not the very same value: a zero with a sign is another
+    than one without, not-a-number is itself."""
+    if isinstance(left, pa.ExtensionArray):
+        return differ(left.storage, right.storage)
+    if (plain := _COMPARED_AS.get(left.type)) is not None:
+        left, right = left.view(plain), right.view(plain)
+    return to_numpy(pc.not_equal(left, right))
+
+
+_COMPARED_AS = {
+    pa.float32(): pa.int32(),
+    pa.float64(): pa.int64(),
+    pa.month_day_nano_interval(): pa.binary(16),
+}
 
 
 def take_rows(batch: pa.RecordBatch, indices: npt.NDArray[np.int64]) -> pa.RecordBatch:

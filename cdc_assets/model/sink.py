@@ -56,6 +56,17 @@ class Applied:
     """A seed waits for rows to be read again: see `missing`."""
 
 
+@dataclass(frozen=True)
+class Differences:
+    """How many rows are on one side only; a row that differs is on each."""
+
+    source_only: int
+    copy_only: int
+
+    def __bool__(self) -> bool:
+        return bool(self.source_only or self.copy_only)
+
+
 class Sink(ABC):
     """A destination that holds tables, and remembers what it holds.
 
@@ -75,6 +86,9 @@ class Sink(ABC):
        chunk: then it is what the source was at that point, like all the others.
     """
 
+    def see_that_it_can_be_written(self) -> None:
+        """Raise what a write would, and write nothing: before anything is made at the source."""
+
     @abstractmethod
     def position(self) -> Position | None:
         """Up to where every seeded table is held; None in a destination not used yet."""
@@ -86,6 +100,14 @@ class Sink(ABC):
     @abstractmethod
     def tables(self) -> Mapping[TableName, Held]:
         """Every table the sink has heard of."""
+
+    @abstractmethod
+    def read(self, table: TableName) -> pa.Table:
+        """The copy, as any reader sees it, without columns of ours."""
+
+    @abstractmethod
+    def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
+        """Hold the copy of `table` against `rows`, all that the source has."""
 
     def is_seeded(self, table: TableName) -> bool:
         held = self.tables().get(table)

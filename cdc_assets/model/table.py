@@ -48,7 +48,8 @@ class ReplicaIdentity(Enum):
     INDEX = "i"
 
 
-class Column(NamedTuple):
+@dataclass(frozen=True)
+class Column:
     name: str
     oid: int
     """The type's OID, as the log names it: a domain's own, not its base type's."""
@@ -59,6 +60,8 @@ class Column(NamedTuple):
     """The OID of the type underneath, which says how values are written; `oid` but for a domain."""
     arrow: pa.DataType
     """What a batch carries it as."""
+    nullable: bool = field(default=True, compare=False)
+    """As far as the catalog was asked; the log does not say."""
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,16 @@ class Assembler:
 
 def _kinds(frames: Frames) -> Bytes:
     """The kind of each pgoutput message; 0 for a keepalive."""
-    log_data = frames.data[frames.start] == LOG_DATA
+    heads = frames.data[frames.start]
+    log_data = heads == LOG_DATA
+    _see_that_known(heads, log_data | (heads == KEEPALIVE))
     return np.where(log_data, frames.data[np.where(log_data, frames.start + HEAD, 0)], 0)
+
+
+def _see_that_known(kinds: Bytes, known: Bools) -> None:
+    if not known.all():
+        unknown = chr(kinds[~known][0])
+        raise ProtocolError(f"a message of kind {unknown!r}, which was not asked for, came")
 
 
 def _end(frames: Frames, number: int, kind: int) -> LSN:
@@ -189,9 +197,7 @@ class _Stream:
     @classmethod
     def of(cls, frames: Frames) -> _Stream:
         kinds = _kinds(frames)
-        if not _IS_KNOWN[kinds].all():
-            unknown = chr(kinds[~_IS_KNOWN[kinds]][0])
-            raise ProtocolError(f"a message of kind {unknown!r}, which was not asked for, came")
+        _see_that_known(kinds, _IS_KNOWN[kinds])
         row_place = np.flatnonzero(_IS_ROW[kinds])
         commit_place = np.flatnonzero(kinds == messages.COMMIT)
         commits = frames.start[commit_place] + HEAD

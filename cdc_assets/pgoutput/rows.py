@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ..model import DELETE, UPDATE, Table, arrow
 from ..model.changes import Bools, Bytes, Ints
@@ -117,7 +116,8 @@ def _with_moves(decoded: Decoded, table: Table, old: pa.RecordBatch, two: Ints) 
     """`decoded`, with a delete of the old key before each update that changed the key."""
     rows = decoded.rows
     new = arrow.take_rows(rows, two)
-    differs = np.logical_or.reduce([_differ(old[name], new[name]) for name in table.key])
+    # Neither key is ever null, and both are as PostgreSQL wrote them.
+    differs = np.logical_or.reduce([arrow.differ(old[name], new[name]) for name in table.key])
     if not differs.any():
         return decoded
     left = np.flatnonzero(differs)
@@ -137,10 +137,3 @@ def _with_moves(decoded: Decoded, table: Table, old: pa.RecordBatch, two: Ints) 
         },
         np.concatenate([decoded.message, two[left]])[order],
     )
-
-
-def _differ(old: pa.Array, new: pa.Array) -> Bools:
-    """Whether two keys differ as PostgreSQL wrote them; neither is ever null."""
-    if isinstance(old, pa.ExtensionArray):
-        old, new = old.storage, new.storage
-    return arrow.to_numpy(pc.not_equal(old, new))

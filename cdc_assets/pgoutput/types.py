@@ -75,7 +75,7 @@ def _json(cells: Cells, to: pa.DataType) -> pa.Array:
 
 def _bytea(cells: Cells, to: pa.DataType) -> pa.Array:
     """From \\x and two hexadecimal digits a byte."""
-    hexadecimal = pc.binary_slice(cells.bytes, 2).cast(pa.large_binary())
+    hexadecimal = cells.after(2).bytes
     offsets = np.frombuffer(hexadecimal.buffers()[1], np.int64)[: len(cells) + 1] // 2
     return cells.array_of(to, [offsets, binascii.unhexlify(hexadecimal.buffers()[2] or b"")])
 

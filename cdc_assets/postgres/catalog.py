@@ -29,7 +29,8 @@ select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::
                                            when 'd' then i.indisprimary and i.indimmediate end),
                 '{}') as identity_key,
        (select coalesce(json_agg(json_build_array(a.attnum, a.attname, a.atttypid::bigint, a.atttypmod,
-                   format_type(a.atttypid, a.atttypmod), a.attgenerated) order by a.attnum), '[]')
+                   format_type(a.atttypid, a.atttypmod), a.attgenerated, not a.attnotnull)
+                   order by a.attnum), '[]')
         from pg_attribute a
         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -49,6 +50,17 @@ from pg_type t join pg_proc f on f.oid = t.typoutput where t.oid = any(%s)
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
 
+class CatalogColumn(NamedTuple):
+    number: int
+    name: str
+    oid: int
+    typmod: int
+    type: str
+    generated: str
+    """'' for a column that is not."""
+    nullable: bool
+
+
 class CatalogEntry(NamedTuple):
     """One relation, as the catalog has it."""
 
@@ -63,8 +75,7 @@ class CatalogEntry(NamedTuple):
     """Attribute numbers."""
     identity_key: list[int]
     """Attribute numbers of what the log names a changed row by, but for identity FULL."""
-    columns: list[tuple[int, str, int, int, str, str]]
-    """Attribute number, name, type OID, type modifier, type, '' or how it is generated."""
+    columns: list[CatalogColumn]
 
     @property
     def table_name(self) -> TableName:
@@ -111,7 +122,10 @@ class Catalog:
 
     def _query(self, where: str, *parameters: int) -> list[CatalogEntry]:
         with self._connection.cursor(row_factory=class_row(CatalogEntry)) as cursor:
-            return cursor.execute(f"{_TABLES}{where} order by schema, name", parameters).fetchall()
+            found = cursor.execute(f"{_TABLES}{where} order by schema, name", parameters).fetchall()
+        return [
+            entry._replace(columns=[CatalogColumn(*column) for column in entry.columns]) for entry in found
+        ]
 
     def table(self, relation: CatalogEntry, published: Iterable[str] | None = None) -> Table:
         """The definition of a relation: of its columns, those a publication sends."""
@@ -124,11 +138,11 @@ class Catalog:
         sent = [
             column
             for column in relation.columns
-            if (column[1] in wanted if wanted is not None else not column[5])
+            if (column.name in wanted if wanted is not None else not column.generated)
         ]
         key = set(relation.key())
-        if hidden := key - {number for number, *_ in sent}:
-            names = ", ".join(name for number, name, *_ in relation.columns if number in hidden)
+        if hidden := key - {column.number for column in sent}:
+            names = ", ".join(column.name for column in relation.columns if column.number in hidden)
             raise UnusableTable(
                 f"table {relation.table_name} cannot be mirrored: the publication leaves out {names}, "
                 "which its key needs",
@@ -137,8 +151,8 @@ class Catalog:
         return Table(
             relation.oid,
             relation.table_name,
-            tuple(self._column(name, oid, typmod, type_) for _, name, oid, typmod, type_, _ in sent),
-            tuple(name for number, name, *_ in sent if number in key),
+            tuple(self._column(c.name, c.oid, c.typmod, c.type, c.nullable) for c in sent),
+            tuple(column.name for column in sent if column.number in key),
             ReplicaIdentity(relation.identity),
         )
 
@@ -149,7 +163,7 @@ class Catalog:
         if relation.identity is ReplicaIdentity.FULL:
             known = self.relation(relation.oid)
             numbers = known.key() if known else []
-            key = {name for number, name, *_ in (known.columns if known else []) if number in numbers}
+            key = {c.name for c in (known.columns if known else []) if c.number in numbers}
         types = self._format_types([(column.oid, column.typmod) for column in relation.columns])
         columns = tuple(
             self._column(column.name, column.oid, column.typmod, type_)
@@ -165,11 +179,11 @@ class Catalog:
         oids, typmods = zip(*types, strict=True)
         return [row[0] for row in self._connection.execute(query, [[*oids], [*typmods]])]
 
-    def _column(self, name: str, oid: int, typmod: int, type_: str) -> Column:
+    def _column(self, name: str, oid: int, typmod: int, type_: str, nullable: bool = True) -> Column:
         base, base_typmod = oid, typmod
         while found := self._domain(base):
             base, base_typmod = found
-        return Column(name, oid, typmod, type_, base, arrow_type(base, base_typmod))
+        return Column(name, oid, typmod, type_, base, arrow_type(base, base_typmod), nullable)
 
     def _domain(self, oid: int) -> tuple[int, int] | None:
         """What a domain is made of; it cannot be changed, so it is asked for once."""

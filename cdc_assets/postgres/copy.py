@@ -31,6 +31,9 @@ _READ = 1 << 20
 """Bytes asked of the socket at once."""
 _AT_ONCE = 4096
 """Messages taken from libpq at once."""
+_READINGS = 3
+"""Times libpq is asked to read before its socket is waited on. What was decrypted and found no room
+in its buffer makes no socket readable: a TLS record is up to 16 kB, and 8 kB find room each time."""
 _WRITABLE_WITHIN = 10.0
 """Seconds the server has to make room for what we send, a few bytes now and then."""
 
@@ -81,6 +84,7 @@ class Copy(ABC):
         return self.ended
 
     def wait(self, timeout: float | None = None) -> None:
+        """Until there is something to receive, or to look at."""
         select.select([self], [], [], timeout)
 
     def close(self) -> None:
@@ -139,7 +143,13 @@ class _SocketCopy(Copy):
     def may_have_ended(self) -> bool:
         return self._tail.startswith(_READY_FOR_QUERY)
 
+    def wait(self, timeout: float | None = None) -> None:
+        if not self.may_have_ended:
+            super().wait(timeout)
+
     def frames(self) -> Frames:
+        if self.may_have_ended:  # What looks like the end and is not must be looked at only once.
+            self._tail = self._tail[1:]
         data, pieces = self._arrived(), []
         while True:
             data = data[self._other_messages(data) :]
@@ -199,6 +209,8 @@ class _LibpqCopy(Copy):
     def __init__(self, pg: pq.abc.PGconn, command: bytes) -> None:
         self._pg = pg
         self._messages: deque[bytes] = deque()
+        self._more = True
+        """libpq may hold messages that it has not handed out."""
         result = pg.exec_(command)
         if result.status not in (pq.ExecStatus.COPY_OUT, pq.ExecStatus.COPY_BOTH):
             raise _refusal(result)
@@ -208,25 +220,32 @@ class _LibpqCopy(Copy):
 
     def receive(self) -> int:
         size = 0
-        self._pg.consume_input()
+        for _ in range(_READINGS):
+            self._pg.consume_input()
         for _ in range(_AT_ONCE):
             count, message = self._pg.get_copy_data(1)
             if count <= 0:
                 break
             self._messages.append(bytes(message))
             size += count
-        if count < 0 and not size:
+        self._more = count > 0
+        if count < 0:
             self._end()
         return size
+
+    def wait(self, timeout: float | None = None) -> None:
+        if not self._more:
+            super().wait(timeout)
 
     def frames(self) -> Frames:
         return Frames.of([self._messages.popleft() for _ in range(len(self._messages))])
 
     def _end(self) -> None:
         self.ended = True
-        while result := self._pg.get_result():
-            if result.status == pq.ExecStatus.FATAL_ERROR:
-                raise _refusal(result)
+        results = iter(self._pg.get_result, None)
+        refusals = [_refusal(result) for result in results if result.status == pq.ExecStatus.FATAL_ERROR]
+        if refusals:
+            raise refusals[0]
 
     def write(self, message: bytes) -> None:
         self._pg.put_copy_data(message)

@@ -37,7 +37,7 @@ class Pattern:
 
     @cached_property
     def _expression(self) -> re.Pattern[str]:
-        return re.compile(rf"{_expression(self.schema)}\0{_expression(self.name)}\Z", re.DOTALL)
+        return re.compile(rf"{_expression(self.schema)}\x00{_expression(self.name)}\Z", re.DOTALL)
 
     @property
     def is_wildcard(self) -> bool:

@@ -136,9 +136,9 @@ def _kept_as_text(entry: CatalogEntry) -> list[str]:
     plain = {25, 1042, 1043, 19}
     text = arrow_type(25, -1)
     return [
-        f"{name} {type_}"
-        for _, name, oid, typmod, type_, _ in entry.columns
-        if oid not in plain and arrow_type(oid, typmod) == text
+        f"{column.name} {column.type}"
+        for column in entry.columns
+        if column.oid not in plain and arrow_type(column.oid, column.typmod) == text
     ]
 
 

@@ -138,9 +138,8 @@ def _copied(connection: Connection, query: bytes, table: Table) -> Iterator[pa.R
     with closing(copy(connection, query, binary.begins_with(table))) as running:
         received = running.early
         while not running.ended:
-            if not running.may_have_ended:
-                running.wait()
-                received += running.receive()
+            running.wait()
+            received += running.receive()
             if received >= _PIECE or running.may_have_ended:
                 yield binary.decode(running.frames(), table)
                 received = 0

@@ -1,0 +1,75 @@
+"""
+Streams recorded on real servers, as a walsender would have sent them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+
+from cdc_assets.model import ChangeBatch, Column, Table
+from cdc_assets.pgoutput.frames import Frames, split
+from cdc_assets.pgoutput.messages import Relation
+
+PEEK = """
+select data from pg_logical_slot_peek_binary_changes(
+    'recorder', null, null, 'proto_version', '1', 'publication_names', 'recorded')
+"""
+
+
+def record(source: psycopg.Connection, *statements: str, before: Iterable[str] = ()) -> list[bytes]:
+    """The pgoutput messages of `statements`, each a transaction, or several if it has semicolons."""
+    for statement in before:
+        source.execute(statement)
+    source.execute("create publication recorded for all tables with (publish_via_partition_root)")
+    source.execute("select pg_create_logical_replication_slot('recorder', 'pgoutput')")
+    for statement in statements:
+        source.execute(statement)
+    return [message for (message,) in source.execute(PEEK)]
+
+
+def log_data(message: bytes) -> bytes:
+    """A message under the head a walsender gives it."""
+    return struct.pack(">cQQQ", b"w", 0, 0, 0) + message
+
+
+def keepalive(lsn: int) -> bytes:
+    return struct.pack(">cQQB", b"k", lsn, 0, 0)
+
+
+def framed(message: bytes) -> bytes:
+    return b"d" + struct.pack(">I", len(message) + 4) + message
+
+
+def frames(*messages: bytes) -> Frames:
+    """Messages, heads included, as they are received."""
+    return split(np.frombuffer(b"".join(map(framed, messages)), np.uint8), b"w", b"k")[0]
+
+
+def logged(messages: Iterable[bytes]) -> Frames:
+    return frames(*map(log_data, messages))
+
+
+def as_text(relation: Relation, key: Iterable[str] = ()) -> Table:
+    """A table whose columns are all kept as text, so that what was sent can be seen."""
+    columns = [Column(c.name, c.oid, c.typmod, "text", 25, pa.string_view()) for c in relation.columns]
+    marked = [column.name for column in relation.columns if column.in_identity]
+    return Table(relation.oid, relation.name, tuple(columns), tuple(key or marked), relation.identity)
+
+
+def commit_ends(messages: Iterable[bytes]) -> list[int]:
+    return [int.from_bytes(message[10:18], "big") for message in messages if message[:1] == b"C"]
+
+
+def each(batch: ChangeBatch) -> Iterator[tuple[str, str, tuple[str | None, ...] | None]]:
+    """What a batch says: operation, table and row, a truncation before the rows that follow it."""
+    for changes in batch.changes:
+        name = changes.table.name.name
+        if changes.truncated:
+            yield "T", name, None
+        for op, row in zip(changes.ops, changes.rows.to_pylist(), strict=True):
+            yield chr(op), name, tuple(row.values())
