@@ -2,6 +2,8 @@
 Puts capture and sink in order. Where the guarantees are made.
 """
 
+from .compare import Comparison as Comparison
+from .compare import compare as compare
 from .prepare import prepare as prepare
 from .seed import Loaded as Loaded
 from .seed import load as load

@@ -8,6 +8,7 @@ lets two rows have one key for a moment; the older one is the one that goes on.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +23,7 @@ from ..model import (
     Applied,
     ChangeBatch,
     Chunk,
+    Differences,
     Held,
     Position,
     Sink,
@@ -46,6 +48,10 @@ class _Change:
     unchanged: frozenset[str]
 
 
+class _Truncation(LSN):
+    """The commit that emptied the table."""
+
+
 @dataclass
 class _Seed:
     table: Table
@@ -54,9 +60,8 @@ class _Seed:
     in_place: bool = False
     loaded: dict[Key, tuple[LSN, Row]] = field(default_factory=dict)
     snapshots: set[LSN] = field(default_factory=set)
-    log: list[_Change | LSN] = field(default_factory=list)
-    """Every change since the seed began; an LSN where the table was truncated."""
-    missing: set[Key] = field(default_factory=set)
+    log: list[_Change | _Truncation] = field(default_factory=list)
+    """Everything that happened to the table since the seed began."""
     read_again: dict[Key, LSN] = field(default_factory=dict)
     """Keys that were missing, and the snapshot they were looked for in."""
 
@@ -79,10 +84,9 @@ class MemorySink(Sink):
         return self._position
 
     def adopt(self, position: Position) -> None:
-        self._position = position
-        self._seeds.clear()
         for name in self._held:
-            self.mark_unseeded(name, "the stream starts anew")
+            self.mark_unseeded(name, "the stream started anew")
+        self._position = position
 
     def tables(self) -> Mapping[TableName, Held]:
         return {name: self._with_progress(name, held) for name, held in self._held.items()}
@@ -91,14 +95,32 @@ class MemorySink(Sink):
         chunks = self._chunks.get(name, {})
         loaded = sum(lsn is not None for lsn in chunks.values())
         rows = len(self.copies[name]) if name in self.copies else None
-        return replace(held, rows=rows, chunks=len(chunks), chunks_loaded=loaded)
+        lsn = self._position.lsn if self._position and name in self._live else held.lsn
+        return replace(held, lsn=lsn, rows=rows, chunks=len(chunks), chunks_loaded=loaded)
+
+    def read(self, table: TableName) -> pa.Table:
+        if table not in self.copies:
+            raise SinkError(f"there is no copy of {table}", hint="cdc-assets sync makes one.")
+        return pa.Table.from_pylist(list(self.rows(table).values()), self._tables[table].schema)
+
+    def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
+        source = Counter(tuple(row.values()) for batch in rows for row in batch.to_pylist())
+        copy = Counter(tuple(row.values()) for row in self.rows(table.name).values())
+        return Differences((source - copy).total(), (copy - source).total())
 
     def mark_unseeded(self, table: TableName, reason: str, *, in_step: bool = False) -> None:
         self._seeds.pop(table, None)
+        self._chunks.pop(table, None)
         if not in_step:
-            self._live.discard(table)
+            self._freeze(table)
         held = self._held.get(table, Held(TableState.UNSEEDED))
         self._held[table] = replace(held, state=TableState.UNSEEDED, reason=reason)
+
+    def _freeze(self, table: TableName) -> None:
+        """Have the copy, if it followed the stream, stay what it is."""
+        if table in self._live and self._position:
+            self._live.discard(table)
+            self._held[table] = replace(self._held[table], lsn=self._position.lsn)
 
     def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
         seed = self._seeds.get(table.name)
@@ -111,48 +133,46 @@ class MemorySink(Sink):
             held,
             state=TableState.SEEDING,
             generation=held.generation + 1,
-            definition=table.to_json(),
+            definition=held.definition if table.name in self.copies else table.to_json(),
         )
 
     def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
         if table not in self._seeds:
             if not self.is_seeded(table):
                 raise SinkError(f"table {table} is not seeded", hint="seed it first.")
-            self._seeds[table] = _Seed(self._tables[table], LSN(0), in_place=True)
+            assert self._position
+            self._seeds[table] = _Seed(self._tables[table], self._position.lsn, in_place=True)
         self._chunks[table] |= dict.fromkeys(chunks)
 
     def chunks(self, table: TableName) -> Mapping[Chunk, LSN | None]:
         return dict(self._chunks.get(table, {}))
 
     def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
-        seed = self._seed_of(table)
+        seed = self._seed_of(table, at)
+        if chunk not in self._chunks[table.name]:
+            raise _outdated(table)
         count = self._add(seed, rows, at)
         self._chunks[table.name][chunk] = at
         return count
 
     def missing(self) -> Mapping[TableName, pa.RecordBatch]:
-        return {
-            name: pa.RecordBatch.from_pylist(
-                [dict(zip(seed.table.key, key, strict=True)) for key in sorted(seed.missing)],
-                schema=pa.schema([seed.table.schema.field(column) for column in seed.table.key]),
-            )
+        missing = {
+            name: (seed.table, _incomplete(seed.table, _replayed(seed)))
             for name, seed in self._seeds.items()
-            if seed.missing
+            if self._is_complete(name) and not seed.in_place
         }
+        return {name: _keys(table, keys) for name, (table, keys) in missing.items() if keys}
 
     def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
-        seed = self._seed_of(table)
+        seed = self._seed_of(table, at)
         self._add(seed, rows, at)
         for row in keys.to_pylist():
             seed.read_again[_key(seed.table, row)] = at
 
-    def _seed_of(self, table: Table) -> _Seed:
+    def _seed_of(self, table: Table, at: LSN) -> _Seed:
         seed = self._seeds.get(table.name)
-        if seed is None or seed.table != table:
-            raise SeedOutdated(
-                f"table {table.name} is not being seeded as it is defined now",
-                hint="plan its seed again.",
-            )
+        if seed is None or seed.table != table or at < seed.after:
+            raise _outdated(table)
         return seed
 
     def _add(self, seed: _Seed, rows: Iterable[pa.RecordBatch], at: LSN) -> int:
@@ -182,7 +202,7 @@ class MemorySink(Sink):
         """False if the table has to be seeded again."""
         name = changes.table.name
         if name in self._live and changes.table != self._tables[name]:
-            self._live.discard(name)
+            self._freeze(name)
             if self.is_seeded(name):
                 self.mark_unseeded(name, "its definition changed")
                 return False
@@ -190,7 +210,7 @@ class MemorySink(Sink):
             if changes.table != seed.table:
                 self.mark_unseeded(name, "its definition changed")
                 return False
-            seed.log += [late.truncated] if late.truncated else []
+            seed.log += [_Truncation(late.truncated)] if late.truncated else []
             seed.log += _each(late)
         if name in self._live:
             copy = self.copies[name]
@@ -201,20 +221,33 @@ class MemorySink(Sink):
                 _play(change, copy, left)
         return True
 
+    def _is_complete(self, name: TableName) -> bool:
+        """Whether the stream has passed everything that the seed is made of."""
+        seed, chunks = self._seeds[name], self._chunks[name]
+        assert self._position
+        return None not in chunks.values() and max({seed.after} | seed.snapshots) <= self._position.lsn
+
     def _finish(self, name: TableName, position: LSN) -> bool:
-        seed = self._seeds[name]
-        if None in self._chunks[name].values() or any(at > position for at in seed.snapshots):
+        if not self._is_complete(name):
             return False
-        copy, seed.missing = _replayed(seed)
+        seed = self._seeds[name]
+        copy = _replayed(seed)
         if seed.in_place:
-            reloaded = {key: versions for key, versions in copy.items() if key in seed.loaded}
-            copy = self.copies[name] | reloaded
-        elif seed.missing:
+            # A row that changed since it was read is what the copy, which followed the stream, has.
+            as_read = {key: [row] for key, row in seed.loaded.items() if copy.get(key) == [row]}
+            copy = self.copies[name] | as_read
+        elif _incomplete(seed.table, copy):
             return False
         self.copies[name], self._tables[name] = copy, seed.table
         del self._seeds[name]
         self._live.add(name)
-        self._held[name] = replace(self._held[name], state=TableState.SEEDED, lsn=position, reason=None)
+        self._held[name] = replace(
+            self._held[name],
+            state=TableState.SEEDED,
+            lsn=position,
+            reason=None,
+            definition=seed.table.to_json(),
+        )
         return True
 
 
@@ -224,29 +257,27 @@ class _Left:
     row: tuple[LSN, Row] | None = None
 
 
-def _replayed(seed: _Seed) -> tuple[Rows, set[Key]]:
+def _replayed(seed: _Seed) -> Rows:
     """The loaded rows, and after each the changes its snapshot did not contain."""
-    loaded = {key: [version] for key, version in seed.loaded.items()}
-    copy: Rows = dict(loaded)
-    missing: set[Key] = set()
+    loaded: Rows = {key: [version] for key, version in seed.loaded.items()}
+    copy = dict(loaded)
     left = _Left()
     for change in seed.log:
-        if isinstance(change, LSN):
-            copy = {key: versions for key, versions in copy.items() if versions[0][0] >= change}
+        if isinstance(change, _Truncation):
+            copy = {key: versions for key, versions in loaded.items() if versions[0][0] >= change}
         elif change.lsn > max(
             seed.loaded[change.key][0] if change.key in seed.loaded else 0,
             seed.read_again.get(change.key, 0),
         ):
-            incomplete = not _play(change, copy, left)
-            (missing.add if incomplete else missing.discard)(change.key)
+            _play(change, copy, left)
         elif change.op == DELETE and change.moved:
             left.row = None
-    return copy, missing
+    return copy
 
 
-def _play(change: _Change, copy: Rows, left: _Left) -> bool:
-    """Make one change; False if a cell that was not resent is nowhere to be found."""
-    versions = copy.setdefault(change.key, [])
+def _play(change: _Change, copy: Rows, left: _Left) -> None:
+    """Make one change. A cell that was not resent, and is nowhere to be found, is left out."""
+    versions = copy.pop(change.key, [])[:]
     if change.op == DELETE:
         left.row = versions.pop(0) if versions else None
     else:
@@ -254,13 +285,31 @@ def _play(change: _Change, copy: Rows, left: _Left) -> bool:
         if change.op != INSERT:
             before = left.row if change.moved else versions.pop(0) if versions else None
         known = before[1] if before else {}
-        kept = {name: known[name] for name in change.unchanged if name in known}
-        versions.append((change.lsn, change.row | kept))
-        if len(kept) < len(change.unchanged):
-            return False
-    if not versions:
-        del copy[change.key]
-    return True
+        row = change.row | {name: known.get(name, _NOWHERE) for name in change.unchanged}
+        found = {name: value for name, value in row.items() if value is not _NOWHERE}
+        versions.append((change.lsn, found))
+    if versions:
+        copy[change.key] = versions
+
+
+_NOWHERE = object()
+
+
+def _incomplete(table: Table, copy: Rows) -> list[Key]:
+    """Keys of rows that lack a cell."""
+    return sorted(key for key, versions in copy.items() if len(versions[0][1]) < len(table.columns))
+
+
+def _keys(table: Table, keys: list[Key]) -> pa.RecordBatch:
+    rows = [dict(zip(table.key, key, strict=True)) for key in keys]
+    return pa.RecordBatch.from_pylist(rows, pa.schema([table.schema.field(name) for name in table.key]))
+
+
+def _outdated(table: Table) -> SeedOutdated:
+    return SeedOutdated(
+        f"table {table.name} is not being seeded as it was planned",
+        hint="plan its seed again.",
+    )
 
 
 def _each(changes: TableChanges) -> Iterator[_Change]:

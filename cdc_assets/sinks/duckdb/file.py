@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import random
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from ...errors import SinkBusy, SinkError
 
 _HOLDER = re.compile(r"Conflicting lock is held in (.+?)\. See also|Conflicting lock is held in (.+)")
 _LOCKED = "Could not set lock on file"
-_ABSENT = "database does not exist"
 ALIAS = "destination"
 _RETRY = 0.02
 """Seconds between attempts to attach a file somebody else holds, about."""
+_TURN, _REST = 0.5, 0.04
+"""Seconds after which, under one transaction after the other, the file is left alone for a while,
+and for how long: long enough for everyone who tries every `_RETRY` to get in."""
 
 
 def quoted(*names: str) -> str:
@@ -77,6 +80,18 @@ class DuckDBFile:
         self._lock_timeout, self._memory_limit = lock_timeout, memory_limit
         self._one_at_a_time = threading.Lock()
         self._instance: duckdb.DuckDBPyConnection | None = None
+        self._turn_began = self._let_go = 0.0
+
+    def see_that_it_can_be_written(self) -> None:
+        """`SinkError` if not. A file that is not there is not made."""
+        if self._is_there():
+            with self._attached(read_only=False):
+                return
+        try:
+            tempfile.TemporaryFile(dir=self.path.parent).close()
+        except OSError as error:
+            said = f"cannot make {self.path}: {error.strerror}"
+            raise SinkError(said, hint=_io_remedy(said, self.path)) from error
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -93,7 +108,7 @@ class DuckDBFile:
     @contextmanager
     def reading(self) -> Iterator[Transaction | None]:
         """A consistent view; None where there is no file yet."""
-        if not self.path.exists():
+        if not self._is_there():
             yield None
             return
         with self._attached(read_only=True) as connection:
@@ -102,6 +117,12 @@ class DuckDBFile:
                 yield Transaction(connection)
             finally:
                 connection.execute("ROLLBACK")
+
+    def _is_there(self) -> bool:
+        """Not where one may not look, either."""
+        with suppress(PermissionError):
+            return self.path.exists()
+        return False
 
     def close(self) -> None:
         with self._one_at_a_time:
@@ -123,11 +144,21 @@ class DuckDBFile:
                         "preserve_insertion_order": False,
                     }
                 )
+            self._let_others_in()
             self._attach(self._instance, read_only)
             try:
                 yield self._instance
             finally:
                 self._instance.execute(f"DETACH {ALIAS}")
+                self._let_go = time.monotonic()
+
+    def _let_others_in(self) -> None:
+        rested = time.monotonic() - self._let_go
+        if rested < _REST and self._let_go - self._turn_began > _TURN:
+            time.sleep(_REST - rested)
+            rested = _REST
+        if rested >= _REST:
+            self._turn_began = time.monotonic()
 
     def _attach(self, instance: duckdb.DuckDBPyConnection, read_only: bool) -> None:
         path = str(self.path).replace("'", "''")
@@ -137,8 +168,8 @@ class DuckDBFile:
             try:
                 instance.execute(statement)
                 return
-            except duckdb.IOException as error:
-                if _LOCKED not in str(error):
+            except (duckdb.IOException, duckdb.ResourceInUseException) as error:
+                if isinstance(error, duckdb.IOException) and _LOCKED not in str(error):
                     raise
                 if time.monotonic() > deadline:
                     raise self._busy(error) from error
@@ -146,7 +177,7 @@ class DuckDBFile:
 
     def _busy(self, error: duckdb.Error) -> SinkBusy:
         match = _HOLDER.search(str(error))
-        holder = (match[1] or match[2]) if match else "another process"
+        holder = (match[1] or match[2]) if match else "this process"
         return SinkBusy(
             f"{self.path} was held by {holder} for {self._lock_timeout:.0f} s",
             hint="close the connection there; DuckDB lets one process at a time hold a file.",
@@ -159,8 +190,8 @@ def _duckdb_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.IOException as error:
-        said = str(error).removeprefix("IO Error: ").split("\n")[0]
-        raise SinkError(said, hint=_io_remedy(said, path)) from error
+        said = str(error).removeprefix("IO Error: ").split("\n")[0].rstrip("!")
+        raise SinkError(said[:1].lower() + said[1:], hint=_io_remedy(said, path)) from error
     except duckdb.OutOfMemoryException as error:
         raise SinkError(
             "DuckDB ran out of memory",

@@ -10,7 +10,8 @@ newest LSN of each key wins.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import numpy as np
@@ -23,13 +24,16 @@ from .file import ALIAS, Transaction, named, quoted
 from .merge import LSN_COLUMN, filled_cells, net_table, open_columns, same_key
 from .state import SCHEMA, Columns
 
+_OURS = "_cdc_"
+SEED = f"{_OURS}seed_"
+
 
 class Seed:
     def __init__(self, transaction: Transaction, table: TableName, columns: Columns) -> None:
         self._transaction, self._columns = transaction, columns
         self._name = table
         self.target = named(*table)
-        self.loaded = named(table.schema, f"_cdc_seed_{table.name}")
+        self.loaded = named(table.schema, SEED + table.name)
         self.delta = named(SCHEMA, f"delta {table}")
 
     def create(self, table: Table) -> None:
@@ -76,23 +80,26 @@ class Seed:
         # What neither the run nor the delta knows of a row, a chunk will, unless the row
         # came from another key.
         known = f"d.{LSN_COLUMN} IS NOT NULL AND NOT d._cdc_gone"
-        missing = [
+        unknown = [
             f"CASE WHEN n.{quoted(f'_cdc_no_{name}')} AND NOT "
             f"({known} AND NOT list_contains(d._cdc_missing, {_text(name)})) THEN {_text(name)} END"
             for name in open_columns(effect)
         ]
-        key = same_key("d", "n", columns.key)
+        missing = f"list_filter([{', '.join(unknown)}]::VARCHAR[], lambda x: x IS NOT NULL)"
+        # A key that was asked for may have been there; that matters only where the run leaves none.
+        lost = (
+            f"n._cdc_gone AND a.{quoted(columns.key[0])} IS NOT NULL "
+            f"OR len({missing}) > 0 AND (n._cdc_relocated OR coalesce(d._cdc_lost, false))"
+        )
+        origin = " AND ".join(f"d.{quoted(name)} = n.{quoted(f'_cdc_from_{name}')}" for name in columns.key)
         with transaction.handing("net", net_table(effect)), transaction.handing("asked", asked):
             transaction.run(
                 f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {filled_cells(columns, effect, 'd')}, "
-                f"n.{LSN_COLUMN}, n._cdc_gone, "
-                f"list_filter([{', '.join(missing)}]::VARCHAR[], lambda x: x IS NOT NULL) AS _cdc_missing, "
-                f"a.{quoted(columns.key[0])} IS NOT NULL OR len(_cdc_missing) > 0 "
-                "AND (n._cdc_relocated OR coalesce(d._cdc_lost, false)) AS _cdc_lost "
-                f"FROM net n LEFT JOIN {self.delta} d ON {key} "
+                f"n.{LSN_COLUMN}, n._cdc_gone, {missing} AS _cdc_missing, {lost} AS _cdc_lost "
+                f"FROM net n LEFT JOIN {self.delta} d ON {origin} "
                 f"LEFT JOIN asked a ON {same_key('a', 'n', columns.key)}"
             )
-            transaction.run(f"DELETE FROM {self.delta} d USING net n WHERE {key}")
+            transaction.run(f"DELETE FROM {self.delta} d USING net n WHERE {same_key('d', 'n', columns.key)}")
             transaction.run(f"INSERT INTO {self.delta} FROM kept")
 
     def repair(self, keys: pa.RecordBatch, rows: pa.RecordBatchReader, at: LSN) -> int:
@@ -104,14 +111,6 @@ class Seed:
                 f"AND d.{LSN_COLUMN} <= {int(at)}"
             )
         return self.load(rows, at)
-
-    def has_changes(self) -> bool:
-        return bool(self._transaction.rows(f"SELECT 1 FROM {self.delta} LIMIT 1"))
-
-    def snapshots(self) -> list[LSN]:
-        """The LSNs that rows were loaded at."""
-        found = self._transaction.rows(f"SELECT DISTINCT {LSN_COLUMN} FROM {self.loaded}")
-        return [LSN(lsn) for (lsn,) in found]
 
     def missing(self) -> pa.Table:
         """Keys whose newest row neither chunks nor changes have whole."""
@@ -127,15 +126,21 @@ class Seed:
         keys = ", ".join(quoted(name) for name in self._columns.key)
         return f"(SELECT {keys}, max({LSN_COLUMN}) AS {LSN_COLUMN} FROM {self.loaded} GROUP BY ALL)"
 
-    def drop_outdated(self, truncated_at: LSN) -> None:
-        """Leave of the loaded rows those read after the last truncation, and of each key the newest."""
-        transaction = self._transaction
+    def drop_outdated(self, truncated_at: LSN, chunk_rows: int) -> None:
+        """Leave of the loaded rows those read after the last truncation, and of each key the newest.
+
+        From one snapshot, and no more rows than its chunks have, none can be there twice.
+        """
+        transaction, keys = self._transaction, ", ".join(map(quoted, self._columns.key))
+        ((rows, snapshots),) = transaction.rows(
+            f"SELECT count(*), count(DISTINCT {LSN_COLUMN}) FROM {self.loaded}"
+        )
         if truncated_at:
             transaction.run(f"DELETE FROM {self.loaded} WHERE {LSN_COLUMN} < {int(truncated_at)}")
-        if len(self.snapshots()) > 1:
+        if snapshots > 1 or rows > chunk_rows:
             transaction.run(
-                f"DELETE FROM {self.loaded} l USING {self._newest_loaded()} n "
-                f"WHERE {same_key('l', 'n', self._columns.key)} AND l.{LSN_COLUMN} < n.{LSN_COLUMN}"
+                f"DELETE FROM {self.loaded} WHERE rowid NOT IN "
+                f"(SELECT arg_max(rowid, {LSN_COLUMN}) FROM {self.loaded} GROUP BY {keys})"
             )
 
     def merge_changes(self) -> None:
@@ -179,13 +184,13 @@ class Seed:
         )
         self.drop()
 
-    def refuse_a_stranger(self) -> None:
-        """A table of this name that is not ours must not be replaced."""
-        query = (
-            "SELECT 1 FROM information_schema.tables WHERE table_catalog = ? "
-            "AND lower(table_schema) = lower(?) AND lower(table_name) = lower(?)"
-        )
-        if self._transaction.rows(query, ALIAS, *self._name):
+    def refuse_strangers(self, *, has_copy: bool, has_seed: bool) -> None:
+        """A table of our names that is not ours must not be replaced."""
+        query = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = ?"
+        there = {tuple(map(_folded, names)) for names in self._transaction.rows(query, ALIAS)}
+        schema, name = map(_folded, self._name)
+        ours = {name: has_copy, SEED + name: has_seed}
+        if any((schema, name) in there and not is_ours for name, is_ours in ours.items()):
             raise SinkError(
                 f"the destination has a {self._name} already, which is not a copy of the source's "
                 "(DuckDB does not tell upper from lower case)",
@@ -193,8 +198,31 @@ class Seed:
             )
 
 
-def gathered(table: Table, rows: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
-    """`rows`, the first of them already read: so that the file is not held while the source is waited for."""
+def refuse_columns(table: Table) -> None:
+    """DuckDB would take two columns for one, or one of the source's for one of ours."""
+    there: dict[str, str] = {}
+    for name in (column.name for column in table.columns):
+        if _folded(name).startswith(_OURS):
+            said = f"column {name} of {table.name} has a name that starts with {_OURS}, as ours do"
+        elif (other := there.setdefault(_folded(name), name)) != name:
+            said = f"columns {other} and {name} of {table.name} differ only in case, which DuckDB ignores"
+        else:
+            continue
+        raise SinkError(said, hint="rename the column, or leave the table out.")
+
+
+def _folded(name: str) -> str:
+    """As DuckDB compares names: it takes only ASCII letters for the same in upper and lower case."""
+    return name.encode().lower().decode()
+
+
+@contextmanager
+def gathered(table: Table, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatchReader]:
+    """`rows`, the first of them already read: so that the file is not held while the source is waited for.
+
+    What goes wrong while the rest is read comes out as what it is: DuckDB, which does the
+    reading, would make an error of its own of it.
+    """
     iterator = iter(rows)
     first: list[pa.RecordBatch] = []
     size = 0
@@ -203,7 +231,21 @@ def gathered(table: Table, rows: Iterable[pa.RecordBatch]) -> pa.RecordBatchRead
         size += batch.nbytes
         if size > _GATHERED:
             break
-    return pa.RecordBatchReader.from_batches(table.schema, chain(first, iterator))
+    failures: list[BaseException] = []
+
+    def rest() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from iterator
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    try:
+        yield pa.RecordBatchReader.from_batches(table.schema, chain(first, rest()))
+    except BaseException:
+        if failures:
+            raise failures[0] from None
+        raise
 
 
 _GATHERED = 128 << 20

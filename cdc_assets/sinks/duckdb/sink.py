@@ -17,6 +17,7 @@ from ...model import (
     Applied,
     ChangeBatch,
     Chunk,
+    Differences,
     Held,
     Position,
     Sink,
@@ -25,9 +26,9 @@ from ...model import (
     TableName,
     TableState,
 )
-from .file import DuckDBFile, Transaction, named
+from .file import DuckDBFile, Transaction, named, quoted
 from .merge import merge
-from .seed import Seed, gathered
+from .seed import Seed, gathered, refuse_columns
 from .state import Columns, State, TableRecord
 
 
@@ -55,6 +56,9 @@ class DuckDBSink(Sink):
             state = State(transaction, self._pipeline) if transaction else None
             yield (transaction, state) if transaction and state and state.exists() else None
 
+    def see_that_it_can_be_written(self) -> None:
+        self.file.see_that_it_can_be_written()
+
     def position(self) -> Position | None:
         with self._reading() as found:
             return found[1].position() if found else None
@@ -62,9 +66,9 @@ class DuckDBSink(Sink):
     def adopt(self, position: Position) -> None:
         with self._writing() as (transaction, state):
             state.create()
-            state.adopt(position)
             for record in state.tables().values():
                 _unseed(transaction, state, record, "the stream started anew")
+            state.adopt(position)
 
     def tables(self) -> Mapping[TableName, Held]:
         with self._reading() as found:
@@ -90,6 +94,29 @@ class DuckDBSink(Sink):
                 )
             return held
 
+    def read(self, table: TableName) -> pa.Table:
+        with self._reading() as found:
+            definition = found[1].table(table).definition if found else None
+            if not found or definition is None:
+                raise SinkError(f"there is no copy of {table}", hint="cdc-assets sync makes one.")
+            columns = ", ".join(map(quoted, Columns.of(definition).all))
+            return found[0].arrow(f"SELECT {columns} FROM {named(*table)}")
+
+    def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
+        columns = ", ".join(quoted(column.name) for column in table.columns)
+        copy = f"SELECT {columns} FROM {named(*table.name)}"
+        with gathered(table, rows) as reader, self.file.reading() as transaction:
+            if transaction is None:
+                raise SinkError(f"there is no copy of {table.name}", hint="cdc-assets sync makes one.")
+            with transaction.handing("source_rows", reader):
+                transaction.run("CREATE OR REPLACE TEMP TABLE source AS FROM source_rows")
+            ((source_only, copy_only),) = transaction.rows(
+                f"SELECT (SELECT count(*) FROM (FROM source EXCEPT ALL {copy})), "
+                f"(SELECT count(*) FROM ({copy} EXCEPT ALL FROM source))"
+            )
+            transaction.run("DROP TABLE source")
+            return Differences(source_only, copy_only)
+
     def mark_unseeded(self, table: TableName, reason: str, *, in_step: bool = False) -> None:
         with self._writing() as (transaction, state):
             _unseed(transaction, state, state.table(table), reason, in_step=in_step)
@@ -99,13 +126,13 @@ class DuckDBSink(Sink):
             record = state.table(table.name)
             if record.state is TableState.SEEDING and record.seed == table.to_json():
                 return
-            record = record.seeding(table, after)
-            seed = _seed(transaction, record)
-            if record.definition is None:
-                seed.refuse_a_stranger()
+            begun = record.seeding(table, after)
+            seed = _seed(transaction, begun)
+            refuse_columns(table)
+            seed.refuse_strangers(has_copy=record.definition is not None, has_seed=record.seed is not None)
             seed.create(table)
             state.plan_chunks(table.name, chunks)
-            state.save(record)
+            state.save(begun)
 
     def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
         with self._writing() as (transaction, state):
@@ -113,7 +140,7 @@ class DuckDBSink(Sink):
             if record.state is TableState.UNSEEDED:
                 raise SinkError(f"table {table} is not seeded", hint="seed it first.")
             if record.seed is None:
-                record = record.reloading()
+                record = record.reloading(_lsn(state))
                 _seed(transaction, record).create_like_copy()
                 state.save(record)
             state.unload_chunks(table, chunks)
@@ -123,18 +150,18 @@ class DuckDBSink(Sink):
             return found[1].chunks(table) if found else {}
 
     def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
-        reader = gathered(table, rows)
-        with self._writing() as (transaction, state):
-            record = _under_way(state, table)
+        with gathered(table, rows) as reader, self._writing() as (transaction, state):
+            record = _under_way(state, table, at)
+            if chunk not in state.chunks(table.name):
+                raise _outdated(table)
             count = _seed(transaction, record).load(reader, at)
             state.chunk_loaded(table.name, chunk, at, count)
             state.save(replace(record, snapshot_lsn=max(record.snapshot_lsn, at)))
             return count
 
     def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
-        reader = gathered(table, rows)
-        with self._writing() as (transaction, state):
-            record = _under_way(state, table)
+        with gathered(table, rows) as reader, self._writing() as (transaction, state):
+            record = _under_way(state, table, at)
             _seed(transaction, record).repair(keys, reader, at)
             state.save(replace(record, snapshot_lsn=max(record.snapshot_lsn, at)))
 
@@ -143,10 +170,11 @@ class DuckDBSink(Sink):
             if not found:
                 return {}
             transaction, state = found
+            lsn = _lsn(state)
             keys = {
                 name: _seed(transaction, record).missing()
                 for name, record in state.tables().items()
-                if record.state is TableState.SEEDING and _seed(transaction, record).has_changes()
+                if record.state is TableState.SEEDING and _is_complete(state, record, lsn)
             }
             return {
                 name: table.combine_chunks().to_batches()[0] for name, table in keys.items() if len(table)
@@ -167,7 +195,7 @@ class DuckDBSink(Sink):
                 record = tables.get(changes.table.name)
                 if record and (unseen := changes.after(position.lsn)):
                     tables[record.name] = after = _take(transaction, state, record, unseen)
-                    if after.reason and not record.reason:
+                    if after.state is TableState.UNSEEDED is not record.state:
                         unseeded.append(record.name)
             lsn = max(position.lsn, batch.lsn)
             state.advance(lsn, batch.committed_at)
@@ -191,14 +219,29 @@ def _seed(transaction: Transaction, record: TableRecord) -> Seed:
     return Seed(transaction, record.name, Columns.of(record.seed))
 
 
-def _under_way(state: State, table: Table) -> TableRecord:
+def _lsn(state: State) -> LSN:
+    position = state.position()
+    return position.lsn if position else LSN(0)
+
+
+def _under_way(state: State, table: Table, at: LSN) -> TableRecord:
+    """The record of a table whose seed takes rows read at `at`."""
     record = state.table(table.name)
-    if record.seed != table.to_json():
-        raise SeedOutdated(
-            f"table {table.name} is not being seeded as it is defined now",
-            hint="its seed is planned again.",
-        )
+    if record.seed != table.to_json() or at < record.seed_after:
+        raise _outdated(table)
     return record
+
+
+def _outdated(table: Table) -> SeedOutdated:
+    return SeedOutdated(
+        f"table {table.name} is not being seeded as it was planned",
+        hint="plan its seed again.",
+    )
+
+
+def _frozen(state: State, record: TableRecord) -> TableRecord:
+    """With the copy, if it followed the stream, staying what it is."""
+    return replace(record, live=False, lsn=_lsn(state)) if record.live else record
 
 
 def _unseed(
@@ -211,7 +254,7 @@ def _unseed(
 ) -> TableRecord:
     if record.seed:
         _seed(transaction, record).drop()
-    record = record.unseeded(reason, live=in_step)
+    record = (record if in_step else _frozen(state, record)).unseeded(reason)
     state.plan_chunks(record.name, [])
     state.save(record)
     return record
@@ -222,7 +265,7 @@ def _take(transaction: Transaction, state: State, record: TableRecord, changes: 
     definition = changes.table.to_json()
     reason = "its definition changed"
     if record.live and definition != record.definition:
-        record = replace(record, live=False, reason=reason)
+        record = replace(_frozen(state, record), reason=reason)
         if record.state is TableState.SEEDED:
             return _unseed(transaction, state, record, reason)
         state.save(record)
@@ -238,19 +281,25 @@ def _take(transaction: Transaction, state: State, record: TableRecord, changes: 
     return record
 
 
+def _is_complete(state: State, record: TableRecord, lsn: LSN) -> bool:
+    """Whether the stream, being at `lsn`, has passed everything that a seed is made of."""
+    passed = record.seed_after <= lsn and record.snapshot_lsn <= lsn
+    return passed and None not in state.chunks(record.name).values()
+
+
 def _finish(transaction: Transaction, state: State, record: TableRecord, lsn: LSN) -> str:
-    """Put a seed in place if all of it is loaded and the stream has passed its snapshots."""
-    if record.snapshot_lsn > lsn or None in state.chunks(record.name).values():
+    """Put a seed in place if all that it is made of is there."""
+    if not _is_complete(state, record, lsn):
         return _WAITING
     seed = _seed(transaction, record)
-    seed.drop_outdated(record.truncated_at)
+    seed.drop_outdated(record.truncated_at, state.rows_loaded(record.name))
     if record.state is TableState.SEEDED:
         seed.merge_into_copy()
     else:
-        if seed.has_changes():
-            if len(seed.missing()):
-                return _INCOMPLETE
-            seed.merge_changes()
+        if len(seed.missing()):
+            return _INCOMPLETE
+        seed.merge_changes()
+        seed.refuse_strangers(has_copy=record.definition is not None, has_seed=True)
         seed.replace_copy()
     state.save(record.seeded(lsn))
     return _DONE

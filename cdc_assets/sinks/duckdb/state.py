@@ -68,9 +68,9 @@ class TableRecord:
         begun = replace(self, state=TableState.SEEDING, generation=self.generation + 1)
         return begun._with_seed(table.to_json(), after)
 
-    def reloading(self) -> TableRecord:
+    def reloading(self, after: LSN) -> TableRecord:
         """With chunks being loaded into the copy there is."""
-        return self._with_seed(self.definition, LSN(0))
+        return self._with_seed(self.definition, after)
 
     def _with_seed(self, definition: str | None, after: LSN) -> TableRecord:
         return replace(self, seed=definition, seed_after=after, snapshot_lsn=LSN(0), truncated_at=LSN(0))
@@ -87,8 +87,8 @@ class TableRecord:
             seed=None,
         )
 
-    def unseeded(self, reason: str, *, live: bool) -> TableRecord:
-        return replace(self, state=TableState.UNSEEDED, seed=None, live=self.live and live, reason=reason)
+    def unseeded(self, reason: str) -> TableRecord:
+        return replace(self, state=TableState.UNSEEDED, seed=None, reason=reason)
 
 
 class State:
@@ -210,6 +210,12 @@ class State:
             *name,
             [chunk.key for chunk in chunks],
         )
+
+    def rows_loaded(self, name: TableName) -> int:
+        """How many rows the chunks of a table had, each when it was loaded last."""
+        query = f"SELECT coalesce(sum(rows), 0)::BIGINT FROM {named(SCHEMA, 'chunks')} WHERE {_OF_TABLE}"
+        ((rows,),) = self._transaction.rows(query, self._pipeline, *name)
+        return int(rows)
 
     def chunk_loaded(self, name: TableName, chunk: Chunk, at: LSN, rows: int) -> None:
         self._transaction.run(

@@ -1,0 +1,139 @@
+"""
+Changes made by hand, in the words a test thinks in: what happened, in which commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from cdc_assets.model import DELETE, INSERT, LSN, UPDATE, ChangeBatch, Column, Table, TableChanges, TableName
+from cdc_assets.pgoutput.types import arrow_type
+
+UNCHANGED = object()
+"""In place of a value: a cell that PostgreSQL did not resend (TOAST)."""
+_INT8, _TEXT = 20, 25
+
+
+def table(
+    name: str = "items",
+    *columns: str,
+    schema: str = "public",
+    key: tuple[str, ...] = ("id",),
+    oid: int = 16_384,
+) -> Table:
+    """A table whose key is of numbers and whose other columns are of text."""
+    made = []
+    for column in columns or ("id", "name", "body"):
+        type_oid, type_ = (_INT8, "bigint") if column in key else (_TEXT, "text")
+        made.append(Column(column, type_oid, -1, type_, type_oid, arrow_type(type_oid, -1)))
+    return Table(oid, TableName(schema, name), tuple(made), key)
+
+
+ITEMS = table()
+
+
+@dataclass(frozen=True)
+class Entry:
+    op: int
+    row: tuple[Any, ...]
+    moved: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    table: Table
+    entries: tuple[Entry, ...]
+    """What it is in a batch; none for a truncation."""
+
+
+@dataclass(frozen=True)
+class Commit:
+    lsn: LSN
+    events: tuple[Event, ...]
+
+
+def insert(*row: Any, into: Table = ITEMS) -> Event:
+    return Event(into, (Entry(INSERT, row),))
+
+
+def update(*row: Any, of: Table = ITEMS) -> Event:
+    return Event(of, (Entry(UPDATE, row),))
+
+
+def delete(*key: Any, of: Table = ITEMS) -> Event:
+    return Event(of, (Entry(DELETE, key),))
+
+
+def move(key: int, *row: Any, of: Table = ITEMS) -> Event:
+    """An update that changes the key, which is `row`'s first value afterwards."""
+    return Event(of, (Entry(DELETE, (key,), moved=True), Entry(UPDATE, row, moved=True)))
+
+
+def truncate(table: Table = ITEMS) -> Event:
+    return Event(table, ())
+
+
+def commit(lsn: int, *events: Event) -> Commit:
+    return Commit(LSN(lsn), events)
+
+
+def batch(*commits: Commit, since: int, lsn: int | None = None) -> ChangeBatch:
+    """The commits as one batch: by table, cut where a table is truncated or redefined."""
+    end = lsn if lsn is not None else commits[-1].lsn if commits else since
+    runs: dict[TableName, list[_Run]] = {}
+    for each in commits:
+        for event in each.events:
+            of_table = runs.setdefault(event.table.name, [])
+            if not event.entries:
+                of_table.append(_Run(event.table, each.lsn, []))
+            elif not of_table or of_table[-1].table != event.table:
+                of_table.append(_Run(event.table, None, []))
+            of_table[-1].entries += [(each.lsn, entry) for entry in event.entries]
+    changes = (run.changes() for of_table in runs.values() for run in of_table)
+    return ChangeBatch(tuple(changes), LSN(since), LSN(end), len(commits))
+
+
+@dataclass
+class _Run:
+    table: Table
+    truncated: LSN | None
+    entries: list[tuple[LSN, Entry]]
+
+    def changes(self) -> TableChanges:
+        rows = [entry.row for _, entry in self.entries]
+        masks = {
+            column.name: np.array([len(row) > place and row[place] is UNCHANGED for row in rows], bool)
+            for place, column in enumerate(self.table.columns)
+        }
+        return TableChanges(
+            table=self.table,
+            rows=record_batch(self.table, rows),
+            ops=np.array([entry.op for _, entry in self.entries], np.uint8),
+            lsns=np.array([lsn for lsn, _ in self.entries], np.uint64),
+            ordinals=np.fromiter(chain.from_iterable(_ordinals(self.entries)), np.int64),
+            times=np.zeros(len(rows), np.int64),
+            moved=np.array([entry.moved for _, entry in self.entries], bool),
+            unchanged={name: mask for name, mask in masks.items() if mask.any()},
+            truncated=self.truncated,
+        )
+
+
+def _ordinals(entries: list[tuple[LSN, Entry]]) -> Iterator[range]:
+    for _, of_commit in groupby(entries, key=lambda pair: pair[0]):
+        yield range(len(list(of_commit)))
+
+
+def record_batch(table: Table, rows: Iterable[tuple[Any, ...]]) -> pa.RecordBatch:
+    """Rows as a batch carries them; what a short one leaves out is null."""
+    names = [column.name for column in table.columns]
+    dicts = [
+        {name: None if value is UNCHANGED else value for name, value in zip(names, row, strict=False)}
+        for row in rows
+    ]
+    return pa.RecordBatch.from_pylist(dicts, schema=table.schema)

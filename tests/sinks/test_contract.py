@@ -1,0 +1,1118 @@
+"""
+What every sink keeps, said once and run over each of them.
+
+`MemorySink` is the plain text of it: where two sinks disagree, it is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from changes import ITEMS, UNCHANGED, Commit, batch, commit, delete, insert, move, record_batch, table, update
+from changes import truncate as truncation
+
+from cdc_assets.errors import SeedOutdated, SinkError
+from cdc_assets.model import LSN, Applied, Chunk, Position, Sink, Table, TableState
+from cdc_assets.sinks.duckdb.sink import DuckDBSink
+from cdc_assets.sinks.memory import MemorySink
+
+SINKS: dict[str, Callable[[Path], Sink]] = {
+    "memory": lambda folder: MemorySink(),
+    "duckdb": lambda folder: DuckDBSink(folder / "copy.duckdb", "shop"),
+}
+
+NAME = ITEMS.name
+ONE, TWO = Chunk("1", "the first pages"), Chunk("2", "the pages after them")
+OTHER = table("others", oid=16_385)
+WIDER = table("items", "id", "name", "body", "note")
+START = Position(LSN(100), system="7", database="shop", slot="cdc_shop")
+LATER = Position(LSN(900), system="7", database="shop", slot="cdc_shop")
+
+
+@pytest.fixture(params=SINKS)
+def unused(request: pytest.FixtureRequest, tmp_path: Path) -> Sink:
+    return SINKS[request.param](tmp_path)
+
+
+@pytest.fixture
+def sink(unused: Sink) -> Sink:
+    unused.adopt(START)
+    return unused
+
+
+def begin(sink: Sink, *chunks: Chunk, of: Table = ITEMS, after: int = 100) -> None:
+    sink.begin_seed(of, chunks or [ONE], after=LSN(after))
+
+
+def load(sink: Sink, chunk: Chunk, *rows: tuple[Any, ...], at: int, of: Table = ITEMS) -> int:
+    return sink.load(of, chunk, [record_batch(of, rows)], at=LSN(at))
+
+
+def apply(sink: Sink, *commits: Commit, upto: int | None = None) -> Applied:
+    """One batch, from where the sink is."""
+    return sink.apply(batch(*commits, since=position(sink), lsn=upto))
+
+
+def seed(sink: Sink, *rows: tuple[Any, ...], at: int = 200, of: Table = ITEMS) -> None:
+    begin(sink, of=of, after=position(sink))
+    load(sink, ONE, *rows, at=at, of=of)
+    apply(sink, upto=at)
+
+
+def position(sink: Sink) -> LSN:
+    held = sink.position()
+    assert held
+    return held.lsn
+
+
+def state(sink: Sink, of: Table = ITEMS) -> TableState:
+    return sink.tables()[of.name].state
+
+
+def copy(sink: Sink, of: Table = ITEMS) -> dict[int, Any]:
+    """What a reader sees: the other columns, by key."""
+    rows = [tuple(row.values()) for row in sink.read(of.name).to_pylist()]
+    assert len({row[0] for row in rows}) == len(rows), "a key is there twice"
+    return {row[0]: row[1:] for row in rows}
+
+
+# Where the stream is
+
+
+def test_a_destination_not_used_yet_has_no_position_and_no_tables(unused):
+    assert unused.position() is None
+    assert unused.tables() == {}
+
+
+def test_what_was_adopted_is_the_position(unused):
+    unused.adopt(START)
+
+    assert unused.position() == START
+
+
+def test_nothing_is_applied_before_a_position_is_adopted(unused):
+    with pytest.raises(SinkError):
+        unused.apply(batch(since=0, lsn=10))
+
+
+def test_after_a_new_start_every_table_is_out_of_step_and_readable(sink):
+    seed(sink, (1, "old", ""))
+
+    sink.adopt(LATER)
+    sink.apply(batch(commit(950, update(1, "new", "")), since=900))
+
+    assert (state(sink), sink.tables()[NAME].lsn) == (TableState.UNSEEDED, LSN(200))
+    assert copy(sink) == {1: ("old", "")}
+
+
+def test_a_seed_under_way_does_not_outlive_a_new_start(sink):
+    begin(sink)
+
+    sink.adopt(LATER)
+
+    with pytest.raises(SeedOutdated):
+        load(sink, ONE, (1, "a", ""), at=200)
+
+
+def test_a_batch_moves_the_position_to_its_end(sink):
+    apply(sink, commit(150, insert(1, "a", "")), upto=160)
+
+    assert sink.position() == Position(LSN(160), system="7", database="shop", slot="cdc_shop")
+
+
+def test_a_batch_without_changes_moves_the_position_too(sink):
+    apply(sink, upto=170)
+
+    assert position(sink) == 170
+
+
+def test_a_batch_applied_twice_is_applied_once(sink):
+    """Its confirmation can be lost, whatever was applied since."""
+    seed(sink)
+    again = batch(commit(300, insert(1, "a", ""), insert(2, "b", "")), since=200)
+
+    sink.apply(again)
+    sink.apply(again)
+    apply(sink, commit(310, update(1, "c", ""), delete(2)))
+    sink.apply(again)
+
+    assert copy(sink) == {1: ("c", "")}
+
+
+def test_of_a_batch_that_overlaps_only_the_new_part_is_applied(sink):
+    """Batches are cut elsewhere when they are delivered again."""
+    seed(sink)
+    apply(sink, commit(300, truncation(), insert(1, "a", "")), commit(310, delete(1)))
+
+    sink.apply(
+        batch(
+            commit(300, truncation(), insert(1, "a", "")),
+            commit(310, delete(1)),
+            commit(320, insert(3, "c", "")),
+            since=200,
+        )
+    )
+
+    assert copy(sink) == {3: ("c", "")}
+
+
+def test_an_old_batch_does_not_move_the_position_back(sink):
+    apply(sink, upto=300)
+
+    sink.apply(batch(since=100, lsn=200))
+
+    assert position(sink) == 300
+
+
+def test_a_batch_that_starts_after_the_position_is_refused(sink):
+    with pytest.raises(SinkError):
+        sink.apply(batch(commit(300, insert(1, "a", "")), since=250))
+
+    assert position(sink) == 100
+
+
+# The first copy
+
+
+def test_changes_to_a_table_never_heard_of_are_dropped(sink):
+    apply(sink, commit(150, insert(1, "a", "")))
+
+    assert sink.tables() == {}
+
+
+def test_changes_to_a_table_whose_seed_has_not_begun_are_dropped(sink):
+    """Its snapshot is taken later than they are made."""
+    sink.mark_unseeded(NAME, "asked for")
+    apply(sink, commit(150, insert(1, "gone before the snapshot", "")))
+
+    seed(sink, at=200)
+
+    assert copy(sink) == {}
+
+
+def test_changes_from_before_the_seed_began_are_dropped_also_where_they_come_later(sink):
+    begin(sink, after=150)
+    apply(sink, commit(140, insert(1, "deleted before the snapshot", "")))
+
+    load(sink, ONE, at=160)
+    apply(sink, upto=160)
+
+    assert copy(sink) == {}
+
+
+def test_a_table_is_seeding_until_its_copy_is_in_place(sink):
+    begin(sink)
+
+    assert state(sink) is TableState.SEEDING
+    assert not sink.is_seeded(NAME)
+
+
+def test_the_copy_is_in_place_when_the_stream_has_passed_the_snapshot(sink):
+    begin(sink)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    assert apply(sink, upto=199) == Applied()
+    assert apply(sink, upto=200) == Applied(seeded=(NAME,))
+    assert sink.is_seeded(NAME)
+    assert copy(sink) == {1: ("a", "")}
+
+
+def test_the_copy_waits_for_the_last_of_several_snapshots(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=300)
+    load(sink, TWO, (2, "b", ""), at=200)
+
+    assert apply(sink, upto=250).seeded == ()
+    assert apply(sink, upto=300).seeded == (NAME,)
+
+
+def test_the_copy_waits_for_the_last_chunk(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=200)
+    assert apply(sink, upto=300).seeded == ()
+
+    load(sink, TWO, (2, "b", ""), at=310)
+
+    assert apply(sink, upto=310).seeded == (NAME,)
+    assert copy(sink) == {1: ("a", ""), 2: ("b", "")}
+
+
+def test_a_seed_that_the_stream_has_passed_is_put_in_place_by_a_batch_that_says_nothing(sink):
+    """On a source where nothing happens no other batch would come."""
+    begin(sink)
+    apply(sink, upto=300)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    assert apply(sink).seeded == (NAME,)
+
+
+def test_a_table_without_chunks_is_not_in_place_before_changes_its_seed_leaves_out(sink):
+    """A partitioned table without a partition, say, that had one not long ago."""
+    sink.begin_seed(ITEMS, [], after=LSN(150))
+    apply(sink, upto=120)
+    apply(sink, commit(140, insert(1, "of a partition that is no more", "")), upto=160)
+
+    assert sink.is_seeded(NAME)
+    assert copy(sink) == {}
+
+
+def test_nobody_reads_a_table_that_is_half_done(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=200)
+    apply(sink, commit(210, insert(9, "live", "")))
+
+    with pytest.raises(SinkError):
+        sink.read(NAME)
+    assert sink.tables()[NAME].rows is None
+
+
+def test_tables_are_seeded_independently(sink):
+    begin(sink)
+    begin(sink, of=OTHER)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    applied = apply(sink, commit(210, insert(2, "b", ""), insert(7, "z", "", into=OTHER)))
+
+    assert applied.seeded == (NAME,)
+    assert state(sink, OTHER) is TableState.SEEDING
+
+
+def test_what_is_said_of_a_seed_is_how_far_it_is(sink):
+    begin(sink, ONE, TWO)
+    load(sink, TWO, (1, "a", ""), at=200)
+
+    held = sink.tables()[NAME]
+    assert (held.generation, held.chunks, held.chunks_loaded) == (1, 2, 1)
+    assert sink.chunks(NAME) == {ONE: None, TWO: LSN(200)}
+    assert held.lsn is None
+    assert held.definition == ITEMS.to_json()
+
+
+def test_what_is_said_of_a_seeded_table_is_what_it_is_the_state_of(sink):
+    seed(sink, (1, "a", ""), at=200)
+    apply(sink, commit(300, insert(2, "b", "")))
+
+    held = sink.tables()[NAME]
+    assert (held.state, held.lsn, held.rows) == (TableState.SEEDED, LSN(300), 2)
+
+
+def test_chunks_are_counted_in_rows(sink):
+    begin(sink)
+
+    assert load(sink, ONE, (1, "a", ""), (2, "b", ""), at=200) == 2
+
+
+def test_a_seed_under_way_is_not_begun_again(sink):
+    """So that one that was interrupted is taken up where it was."""
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    begin(sink, ONE, TWO, after=300)
+
+    assert sink.chunks(NAME) == {ONE: LSN(200), TWO: None}
+    assert sink.tables()[NAME].generation == 1
+
+
+def test_a_seed_of_another_definition_begins_anew(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    begin(sink, of=WIDER, after=300)
+
+    assert sink.chunks(NAME) == {ONE: None}
+    assert sink.tables()[NAME].generation == 2
+
+
+def test_rows_are_not_loaded_where_no_seed_is_under_way(sink):
+    with pytest.raises(SeedOutdated):
+        load(sink, ONE, (1, "a", ""), at=200)
+
+
+def test_rows_of_another_definition_are_not_loaded(sink):
+    begin(sink)
+
+    with pytest.raises(SeedOutdated):
+        load(sink, ONE, (1, "a", "", ""), at=200, of=WIDER)
+
+
+def test_a_chunk_of_an_older_plan_is_not_loaded(sink):
+    """A reader of the generation before may come late; its pages are not those of now."""
+    begin(sink, TWO)
+    sink.mark_unseeded(NAME, "rewritten")
+    begin(sink, ONE)
+
+    with pytest.raises(SeedOutdated):
+        load(sink, TWO, (1, "a", ""), at=200)
+
+
+def test_a_chunk_read_before_the_seed_began_is_not_loaded(sink):
+    """What happened between the two was dropped as what the snapshot contains."""
+    begin(sink, after=300)
+
+    with pytest.raises(SeedOutdated):
+        load(sink, ONE, (1, "a", ""), at=200)
+
+
+# Chunks and changes in any order
+
+
+def test_a_chunk_loaded_after_a_newer_change_does_not_undo_it(sink):
+    begin(sink)
+    apply(sink, commit(300, update(1, "newer", "")))
+
+    load(sink, ONE, (1, "older", ""), at=200)
+    apply(sink)
+
+    assert copy(sink) == {1: ("newer", "")}
+
+
+def test_a_chunk_loaded_before_a_newer_change_does_not_undo_it(sink):
+    begin(sink)
+    load(sink, ONE, (1, "older", ""), at=200)
+
+    apply(sink, commit(300, update(1, "newer", "")))
+
+    assert copy(sink) == {1: ("newer", "")}
+
+
+def test_a_chunk_supersedes_the_changes_its_snapshot_contained(sink):
+    """As when a value was changed twice before the snapshot, and the stream is behind it."""
+    begin(sink)
+    load(sink, ONE, (1, "second", ""), at=200)
+
+    apply(sink, commit(150, update(1, "first", "")), upto=200)
+
+    assert copy(sink) == {1: ("second", "")}
+
+
+def test_a_change_in_the_commit_that_ends_at_the_snapshot_is_contained_in_it(sink):
+    begin(sink)
+    load(sink, ONE, (1, "as read", ""), at=200)
+
+    apply(sink, commit(200, update(1, "as sent", "")))
+
+    assert copy(sink) == {1: ("as read", "")}
+
+
+def test_a_deleted_row_does_not_come_back_through_an_old_chunk(sink):
+    begin(sink)
+    apply(sink, commit(300, delete(1)))
+
+    load(sink, ONE, (1, "a", ""), (2, "b", ""), at=200)
+    apply(sink)
+
+    assert copy(sink) == {2: ("b", "")}
+
+
+def test_a_key_that_moved_does_not_come_back_through_an_old_chunk(sink):
+    begin(sink)
+    apply(sink, commit(300, move(1, 5, "a", "")))
+
+    load(sink, ONE, (1, "a", ""), at=200)
+    apply(sink)
+
+    assert copy(sink) == {5: ("a", "")}
+
+
+def test_a_row_that_came_back_after_its_delete_stays(sink):
+    begin(sink)
+    apply(sink, commit(250, delete(1)), commit(300, insert(1, "back", "")))
+
+    load(sink, ONE, (1, "old", ""), at=200)
+    apply(sink)
+
+    assert copy(sink) == {1: ("back", "")}
+
+
+def test_a_delete_that_the_snapshot_contained_does_not_remove_what_it_read(sink):
+    begin(sink)
+    apply(sink, commit(150, delete(1)))
+
+    load(sink, ONE, (1, "inserted again since", ""), at=200)
+    apply(sink, upto=200)
+
+    assert copy(sink) == {1: ("inserted again since", "")}
+
+
+@pytest.mark.parametrize("order", [(ONE, TWO), (TWO, ONE)])
+def test_of_chunks_at_different_snapshots_the_newest_row_wins(sink, order):
+    """An update puts a row on another page, so two chunks can have it."""
+    at = {ONE: 200, TWO: 300}
+    begin(sink, ONE, TWO)
+    for chunk in order:
+        load(sink, chunk, (1, f"as of {at[chunk]}", ""), at=at[chunk])
+
+    apply(sink, commit(250, update(1, "as of 250", "")), upto=300)
+
+    assert copy(sink) == {1: ("as of 300", "")}
+
+
+def test_a_row_deleted_between_two_snapshots_is_gone(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=200)
+    load(sink, TWO, (2, "b", ""), at=300)
+
+    apply(sink, commit(250, delete(1)), upto=300)
+
+    assert copy(sink) == {2: ("b", "")}
+
+
+@pytest.mark.parametrize("again_at", [200, 300])
+def test_a_chunk_loaded_twice_is_there_once(sink, again_at):
+    begin(sink)
+    load(sink, ONE, (1, "a", ""), (2, "b", ""), at=200)
+
+    load(sink, ONE, (1, "a", ""), (2, "b", ""), at=again_at)
+    apply(sink, upto=300)
+
+    assert copy(sink) == {1: ("a", ""), 2: ("b", "")}
+
+
+def test_a_chunk_loaded_again_leaves_out_what_was_deleted_since(sink):
+    begin(sink)
+    load(sink, ONE, (1, "a", ""), (2, "b", ""), at=200)
+
+    load(sink, ONE, (2, "b", ""), at=300)
+    apply(sink, commit(250, delete(1)), upto=300)
+
+    assert copy(sink) == {2: ("b", "")}
+
+
+# Truncation
+
+
+def test_a_truncation_empties_a_table(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""))
+
+    apply(sink, commit(300, truncation()))
+
+    assert copy(sink) == {}
+
+
+def test_what_comes_after_a_truncation_in_the_same_commit_stays(sink):
+    seed(sink, (1, "a", ""))
+
+    apply(sink, commit(300, insert(2, "b", ""), truncation(), insert(3, "c", "")))
+
+    assert copy(sink) == {3: ("c", "")}
+
+
+def test_a_truncation_before_the_snapshot_leaves_what_it_read(sink):
+    begin(sink)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    apply(sink, commit(150, truncation(), insert(1, "older", "")), upto=200)
+
+    assert copy(sink) == {1: ("a", "")}
+
+
+def test_a_truncation_after_the_snapshot_takes_what_it_read(sink):
+    begin(sink)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    apply(sink, commit(300, truncation(), insert(2, "b", "")))
+
+    assert copy(sink) == {2: ("b", "")}
+
+
+def test_a_truncation_between_two_snapshots_takes_what_the_first_one_read(sink):
+    begin(sink, ONE, TWO)
+    apply(sink, commit(250, insert(8, "before", ""), truncation(), insert(9, "after", "")))
+
+    load(sink, ONE, (1, "a", ""), at=200)
+    load(sink, TWO, (2, "b", ""), at=300)
+    apply(sink, upto=300)
+
+    assert copy(sink) == {2: ("b", ""), 9: ("after", "")}
+
+
+def test_rows_of_a_commit_that_goes_on_to_truncate_are_gone(sink):
+    begin(sink)
+    apply(sink, commit(300, insert(1, "a", ""), truncation()))
+
+    load(sink, ONE, at=200)
+    apply(sink)
+
+    assert copy(sink) == {}
+
+
+def test_a_delete_from_before_a_truncation_says_nothing_of_what_comes_after(sink):
+    begin(sink)
+    apply(sink, commit(250, delete(1)), commit(260, truncation()))
+
+    load(sink, ONE, (1, "a", ""), at=300)
+    apply(sink, upto=300)
+
+    assert copy(sink) == {1: ("a", "")}
+
+
+# A copy again
+
+
+def test_a_table_marked_in_step_goes_on_following_the_stream(sink):
+    seed(sink, (1, "a", ""))
+
+    sink.mark_unseeded(NAME, "asked for", in_step=True)
+    apply(sink, commit(300, insert(2, "b", "")))
+
+    held = sink.tables()[NAME]
+    assert (held.state, held.reason, held.lsn) == (TableState.UNSEEDED, "asked for", LSN(300))
+    assert copy(sink) == {1: ("a", ""), 2: ("b", "")}
+
+
+def test_a_table_out_of_step_stays_as_it_was(sink):
+    seed(sink, (1, "a", ""))
+    apply(sink, commit(300, update(1, "b", "")))
+
+    sink.mark_unseeded(NAME, "its changes were not captured for a while")
+    apply(sink, commit(400, update(1, "c", "")))
+
+    assert copy(sink) == {1: ("b", "")}
+    assert sink.tables()[NAME].lsn == LSN(300)
+
+
+def test_the_old_copy_follows_the_stream_until_the_new_one_is_in_place(sink):
+    seed(sink, (1, "a", ""), (7, "a row the source does not have", ""))
+    sink.mark_unseeded(NAME, "asked for", in_step=True)
+
+    begin(sink, after=200)
+    load(sink, ONE, (1, "a", ""), (2, "b", ""), at=400)
+    apply(sink, commit(300, insert(2, "b", "")))
+    meanwhile = copy(sink)
+    apply(sink, upto=400)
+
+    assert meanwhile == {1: ("a", ""), 2: ("b", ""), 7: ("a row the source does not have", "")}
+    assert copy(sink) == {1: ("a", ""), 2: ("b", "")}
+
+
+def test_an_old_copy_out_of_step_stays_readable_until_the_new_one_is_in_place(sink):
+    seed(sink, (1, "a", ""))
+    sink.mark_unseeded(NAME, "asked for")
+
+    begin(sink, after=200)
+    apply(sink, commit(300, update(1, "b", "")))
+    meanwhile = copy(sink)
+    load(sink, ONE, (1, "b", ""), at=400)
+    apply(sink, upto=400)
+
+    assert meanwhile == {1: ("a", "")}
+    assert copy(sink) == {1: ("b", "")}
+
+
+def test_a_second_seed_is_another_generation_and_forgets_the_reason(sink):
+    seed(sink, (1, "a", ""))
+    sink.mark_unseeded(NAME, "asked for", in_step=True)
+    seed(sink, (1, "a", ""), at=300)
+
+    held = sink.tables()[NAME]
+    assert (held.generation, held.state, held.reason) == (2, TableState.SEEDED, None)
+
+
+def test_a_seed_that_is_given_up_loads_nothing_more(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    sink.mark_unseeded(NAME, "rewritten")
+
+    with pytest.raises(SeedOutdated):
+        load(sink, TWO, (2, "b", ""), at=200)
+    assert sink.chunks(NAME) == {}
+    assert apply(sink, upto=300) == Applied()
+
+
+# One chunk again
+
+
+def test_a_chunk_loaded_again_puts_right_what_was_wrong(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "wrong", ""), at=200)
+    load(sink, TWO, (2, "b", ""), at=200)
+    apply(sink, upto=200)
+
+    sink.begin_reload(NAME, [ONE])
+    load(sink, ONE, (1, "right", ""), (3, "missed", ""), at=300)
+    apply(sink, upto=300)
+
+    assert copy(sink) == {1: ("right", ""), 2: ("b", ""), 3: ("missed", "")}
+
+
+def test_a_table_is_seeded_while_a_chunk_of_it_is_loaded_again(sink):
+    seed(sink, (1, "a", ""))
+
+    sink.begin_reload(NAME, [ONE])
+    apply(sink, commit(300, insert(2, "b", "")))
+
+    assert sink.is_seeded(NAME)
+    assert sink.chunks(NAME) == {ONE: None}
+    assert copy(sink) == {1: ("a", ""), 2: ("b", "")}
+
+
+def test_a_chunk_loaded_again_undoes_no_change_and_brings_no_row_back(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""), (3, "c", "body"))
+    sink.begin_reload(NAME, [ONE])
+    apply(
+        sink,
+        commit(400, update(1, "newer", ""), delete(2)),
+        commit(410, move(3, 4, "c", UNCHANGED)),
+        commit(420, move(1, 2, "moved", "")),
+    )
+
+    load(sink, ONE, (1, "a", ""), (2, "b", ""), (3, "c", "body"), at=300)
+    apply(sink)
+
+    assert copy(sink) == {2: ("moved", ""), 4: ("c", "body")}
+
+
+def test_a_chunk_loaded_again_does_not_undo_a_truncation(sink):
+    seed(sink, (1, "a", ""))
+    sink.begin_reload(NAME, [ONE])
+    apply(sink, commit(400, truncation(), insert(5, "e", "")))
+
+    load(sink, ONE, (1, "a", ""), at=300)
+    apply(sink)
+
+    assert copy(sink) == {5: ("e", "")}
+
+
+def test_a_chunk_loaded_again_leaves_whole_a_row_that_took_its_key(sink):
+    """The row came from a key of another chunk, with a cell that was not resent."""
+    seed(sink, (1, "a", "body of 1"), (2, "b", "body of 2"))
+    sink.begin_reload(NAME, [ONE])
+    load(sink, ONE, (2, "b", "body of 2"), at=300)
+
+    apply(sink, commit(400, delete(2), move(1, 2, "a", UNCHANGED)))
+
+    assert copy(sink) == {2: ("a", "body of 1")}
+
+
+def test_a_chunk_read_before_the_reload_began_is_not_loaded(sink):
+    seed(sink, (1, "a", ""))
+    apply(sink, commit(400, delete(1)))
+    sink.begin_reload(NAME, [ONE])
+
+    with pytest.raises(SeedOutdated):
+        load(sink, ONE, (1, "a", ""), at=300)
+
+
+def test_chunks_of_a_table_that_is_not_seeded_cannot_be_loaded_again(sink):
+    sink.mark_unseeded(NAME, "asked for")
+
+    with pytest.raises(SinkError):
+        sink.begin_reload(NAME, [ONE])
+
+
+# What one batch comes to
+
+
+def test_rows_are_inserted_updated_and_deleted(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""))
+
+    apply(sink, commit(300, insert(3, "c", ""), update(1, "A", "")), commit(310, delete(2)))
+
+    assert copy(sink) == {1: ("A", ""), 3: ("c", "")}
+
+
+def test_of_many_changes_to_a_key_the_last_one_counts(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""))
+
+    apply(
+        sink,
+        commit(300, update(1, "b", ""), delete(1), insert(1, "c", "")),
+        commit(310, delete(2), insert(2, "x", ""), delete(2)),
+        commit(320, insert(3, "c", ""), delete(3), insert(3, "d", ""), update(3, "e", "")),
+    )
+
+    assert copy(sink) == {1: ("c", ""), 3: ("e", "")}
+
+
+def test_null_and_empty_are_told_apart(sink):
+    seed(sink, (1, None, ""))
+
+    apply(sink, commit(300, insert(2, "", None), update(1, "", None)))
+
+    assert copy(sink) == {1: ("", None), 2: ("", None)}
+
+
+def test_a_moved_key_takes_its_row_along(sink):
+    seed(sink, (1, "a", ""))
+
+    apply(sink, commit(300, move(1, 2, "b", "")), commit(310, move(2, 3, "c", "")))
+
+    assert copy(sink) == {3: ("c", "")}
+
+
+def test_keys_swapped_through_a_third(sink):
+    seed(sink, (1, "a", "body of a"), (2, "b", "body of b"))
+
+    apply(
+        sink,
+        commit(300, move(1, 9, "a", UNCHANGED), move(2, 1, "b", UNCHANGED), move(9, 2, "a", UNCHANGED)),
+    )
+
+    assert copy(sink) == {1: ("b", "body of b"), 2: ("a", "body of a")}
+
+
+def test_keys_shifted_by_one_statement(sink):
+    """`id = id + 1`, deferrable: two rows have one key until the statement ends."""
+    seed(sink, (1, "a", ""), (2, "b", ""), (3, "c", ""))
+
+    apply(sink, commit(300, move(1, 2, "a", ""), move(2, 3, "b", ""), move(3, 4, "c", "")))
+
+    assert copy(sink) == {2: ("a", ""), 3: ("b", ""), 4: ("c", "")}
+
+
+def test_keys_shifted_from_the_far_end(sink):
+    seed(sink, (1, "a", "body of a"), (2, "b", "body of b"))
+
+    apply(sink, commit(300, move(2, 3, "b", UNCHANGED), move(1, 2, "a", UNCHANGED)))
+
+    assert copy(sink) == {2: ("a", "body of a"), 3: ("b", "body of b")}
+
+
+def test_keys_shifted_twice_in_one_batch(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""))
+
+    apply(
+        sink,
+        commit(300, move(1, 2, "a", ""), move(2, 3, "b", "")),
+        commit(310, move(2, 3, "a", ""), move(3, 4, "b", "")),
+    )
+
+    assert copy(sink) == {3: ("a", ""), 4: ("b", "")}
+
+
+def test_keys_of_several_columns(sink):
+    pairs = table("pairs", "left", "right", "body", key=("left", "right"), oid=16_387)
+    begin(sink, of=pairs)
+    load(sink, ONE, (1, 1, "a"), (1, 2, "b"), (2, 1, "c"), at=200, of=pairs)
+
+    apply(
+        sink, commit(300, update(1, 2, "B", of=pairs), delete(2, 1, of=pairs), insert(2, 2, "d", into=pairs))
+    )
+
+    rows = {tuple(row.values()) for row in sink.read(pairs.name).to_pylist()}
+    assert rows == {(1, 1, "a"), (1, 2, "B"), (2, 2, "d")}
+
+
+# Cells that were not resent
+
+
+def test_an_unchanged_cell_keeps_what_the_destination_has(sink):
+    seed(sink, (1, "a", "body"))
+
+    apply(sink, commit(300, update(1, "b", UNCHANGED)))
+
+    assert copy(sink) == {1: ("b", "body")}
+
+
+def test_an_unchanged_null_stays_null(sink):
+    seed(sink, (1, "a", None))
+
+    apply(sink, commit(300, update(1, "b", UNCHANGED)))
+
+    assert copy(sink) == {1: ("b", None)}
+
+
+def test_an_unchanged_cell_keeps_what_the_same_batch_brought(sink):
+    seed(sink, (1, "a", "old"))
+
+    apply(
+        sink,
+        commit(300, update(1, "b", "new"), update(1, "c", UNCHANGED)),
+        commit(310, insert(2, "x", "body of 2")),
+        commit(320, update(2, "y", UNCHANGED), update(2, "z", UNCHANGED)),
+    )
+
+    assert copy(sink) == {1: ("c", "new"), 2: ("z", "body of 2")}
+
+
+def test_an_unchanged_cell_moves_with_the_key(sink):
+    seed(sink, (1, "a", "body"))
+
+    apply(sink, commit(300, move(1, 2, "b", UNCHANGED)), commit(310, move(2, 3, "c", UNCHANGED)))
+
+    assert copy(sink) == {3: ("c", "body")}
+
+
+def test_an_unchanged_cell_is_not_that_of_the_row_that_had_the_key_before(sink):
+    seed(sink, (1, "a", "body of a"), (2, "b", "body of b"))
+
+    apply(sink, commit(300, delete(2), move(1, 2, "a", UNCHANGED)))
+
+    assert copy(sink) == {2: ("a", "body of a")}
+
+
+def test_an_unchanged_cell_is_filled_from_a_chunk_loaded_later(sink):
+    begin(sink)
+    apply(sink, commit(300, update(1, "b", UNCHANGED)))
+
+    load(sink, ONE, (1, "a", "body"), at=200)
+    apply(sink)
+
+    assert copy(sink) == {1: ("b", "body")}
+
+
+def test_an_unchanged_cell_is_filled_from_a_chunk_loaded_before(sink):
+    begin(sink)
+    load(sink, ONE, (1, "a", "body"), at=200)
+
+    apply(sink, commit(300, update(1, "b", UNCHANGED)))
+    assert copy(sink) == {1: ("b", "body")}
+
+
+def test_an_unchanged_cell_is_filled_from_a_change_kept_while_the_table_is_seeded(sink):
+    begin(sink)
+    apply(sink, commit(300, update(1, "b", "new"), insert(2, "x", "body of 2")))
+    apply(sink, commit(310, update(1, "c", UNCHANGED), update(2, "y", UNCHANGED)))
+
+    load(sink, ONE, (1, "a", "old"), at=200)
+    apply(sink)
+
+    assert copy(sink) == {1: ("c", "new"), 2: ("y", "body of 2")}
+
+
+# Rows that have to be read again
+
+
+def missing(sink: Sink) -> list[int]:
+    return [key for keys in sink.missing().values() for (key,) in map(dict.values, keys.to_pylist())]
+
+
+def repair(sink: Sink, *keys: int, found: list[tuple[Any, ...]], at: int) -> None:
+    asked = record_batch(ITEMS, [(key,) for key in keys]).select(["id"])
+    sink.repair(ITEMS, asked, [record_batch(ITEMS, found)], at=LSN(at))
+
+
+def seed_with_a_row_missing(sink: Sink) -> Applied:
+    """An update put the row on a page that was read before it."""
+    begin(sink)
+    load(sink, ONE, (2, "b", ""), at=200)
+    return apply(sink, commit(300, update(1, "a", UNCHANGED)))
+
+
+def test_a_seed_is_not_finished_while_a_cell_is_nowhere_to_be_found(sink):
+    assert seed_with_a_row_missing(sink) == Applied(incomplete=True)
+    assert missing(sink) == [1]
+    assert state(sink) is TableState.SEEDING
+
+
+def test_nothing_is_missing_as_long_as_chunks_are(sink):
+    """They bring most of it."""
+    begin(sink)
+
+    assert apply(sink, commit(300, update(1, "a", UNCHANGED))) == Applied()
+    assert missing(sink) == []
+
+
+def test_a_seed_is_finished_with_the_row_read_again(sink):
+    seed_with_a_row_missing(sink)
+
+    repair(sink, 1, found=[(1, "a", "body")], at=400)
+
+    assert apply(sink, upto=399) == Applied()
+    assert apply(sink, upto=400) == Applied(seeded=(NAME,))
+    assert copy(sink) == {1: ("a", "body"), 2: ("b", "")}
+
+
+def test_a_row_read_again_yields_to_newer_changes(sink):
+    seed_with_a_row_missing(sink)
+
+    repair(sink, 1, found=[(1, "contained", "body")], at=400)
+    apply(sink, commit(350, update(1, "contained", UNCHANGED)), commit(410, update(1, "newer", UNCHANGED)))
+
+    assert copy(sink) == {1: ("newer", "body"), 2: ("b", "")}
+
+
+def test_a_row_that_is_not_there_any_more_when_it_is_read_again_is_gone(sink):
+    seed_with_a_row_missing(sink)
+
+    repair(sink, 1, found=[], at=400)
+    applied = apply(sink, commit(350, delete(1)), upto=400)
+
+    assert applied.seeded == (NAME,)
+    assert copy(sink) == {2: ("b", "")}
+
+
+def test_a_row_inserted_after_it_was_looked_for_stays(sink):
+    seed_with_a_row_missing(sink)
+
+    repair(sink, 1, found=[], at=400)
+    apply(sink, commit(350, delete(1)), commit(450, insert(1, "back", "")))
+
+    assert copy(sink) == {1: ("back", ""), 2: ("b", "")}
+
+
+def test_a_row_read_again_that_a_chunk_of_the_same_snapshot_has_is_there_once(sink):
+    """Two snapshots taken at the same moment can be of the same LSN."""
+    begin(sink)
+    load(sink, ONE, at=200)
+    apply(sink, commit(300, update(1, "a", UNCHANGED)))
+
+    load(sink, ONE, (1, "a", "body"), at=400)
+    repair(sink, 1, found=[(1, "a", "body")], at=400)
+    apply(sink, upto=400)
+
+    assert copy(sink) == {1: ("a", "body")}
+
+
+def test_a_row_that_is_deleted_is_not_missing(sink):
+    begin(sink)
+    apply(sink, commit(300, update(1, "a", UNCHANGED)), commit(310, delete(1)))
+    load(sink, ONE, at=200)
+
+    assert apply(sink).seeded == (NAME,)
+    assert copy(sink) == {}
+
+
+def test_a_row_that_a_later_snapshot_has_is_not_missing(sink):
+    begin(sink)
+    apply(sink, commit(150, update(1, "a", UNCHANGED)))
+    load(sink, ONE, (1, "a", "body"), at=200)
+
+    assert apply(sink, upto=200).seeded == (NAME,)
+    assert copy(sink) == {1: ("a", "body")}
+
+
+def test_rows_are_not_read_again_for_a_seed_that_is_not_under_way(sink):
+    seed_with_a_row_missing(sink)
+    sink.mark_unseeded(NAME, "rewritten")
+
+    assert missing(sink) == []
+    with pytest.raises(SeedOutdated):
+        repair(sink, 1, found=[(1, "a", "body")], at=400)
+
+
+SWAP = (move(1, 9, "a", UNCHANGED), move(2, 1, "b", UNCHANGED), move(9, 2, "a", UNCHANGED))
+SHIFT = (move(1, 2, "a", "body of a"), move(2, 3, "b", "body of b"))
+SHIFT_FROM_THE_FAR_END = (move(2, 3, "b", UNCHANGED), move(1, 2, "a", UNCHANGED))
+ONTO_ANOTHER = (delete(2), move(1, 2, "a", UNCHANGED))
+OLD = [(1, "a", "body of a"), (2, "b", "body of b")]
+SWAPPED = {1: ("b", "body of b"), 2: ("a", "body of a")}
+SHIFTED = {2: ("a", "body of a"), 3: ("b", "body of b")}
+KNOWN = {
+    "from a chunk before": (OLD, [], []),
+    "from a chunk after": ([], [], OLD),
+    "from changes": ([], [insert(*row) for row in OLD], []),
+    "in part": ([], [update(key, name, UNCHANGED) for key, name, _ in OLD], []),
+}
+
+
+@pytest.mark.parametrize(
+    ("events", "now"),
+    [
+        (SWAP, SWAPPED),
+        (SHIFT, SHIFTED),
+        (SHIFT_FROM_THE_FAR_END, SHIFTED),
+        (ONTO_ANOTHER, {2: ("a", "body of a")}),
+    ],
+    ids=["swapped", "shifted", "shifted from the far end", "onto another"],
+)
+@pytest.mark.parametrize("known", KNOWN)
+def test_keys_that_move_among_each_other_while_the_table_is_seeded(sink, events, now, known):
+    """Whatever the sink knows of their rows by then, and from where."""
+    first, changed, second = KNOWN[known]
+    begin(sink, ONE, TWO)
+    load(sink, ONE, *first, at=200)
+    apply(sink, commit(250, *changed))
+    apply(sink, commit(300, *events))
+    load(sink, TWO, *second, at=200)
+
+    finish(sink, now, at=400)
+
+    assert copy(sink) == now
+
+
+def finish(sink: Sink, source: dict[int, tuple[str, str]], *, at: int) -> None:
+    """As the engine does: what is missing is read again, then the stream goes on."""
+    apply(sink)
+    if keys := missing(sink):
+        repair(sink, *keys, found=[(key, *source[key]) for key in keys if key in source], at=at)
+    apply(sink, upto=at)
+
+
+# Definitions
+
+
+def test_a_table_whose_definition_changed_is_out_of_step_and_readable(sink):
+    seed(sink, (1, "a", ""))
+
+    applied = apply(
+        sink, commit(300, insert(2, "b", "")), commit(310, insert(3, "c", "", "note", into=WIDER))
+    )
+
+    assert applied.unseeded == (NAME,)
+    assert (state(sink), sink.tables()[NAME].reason) == (TableState.UNSEEDED, "its definition changed")
+    assert copy(sink) == {1: ("a", ""), 2: ("b", "")}
+    assert apply(sink, commit(400, update(1, "b", "", "", of=WIDER))) == Applied()
+
+
+def test_the_other_tables_of_the_batch_stay_in_step(sink):
+    seed(sink, (1, "a", ""))
+    seed(sink, (1, "z", ""), of=OTHER, at=210)
+
+    apply(sink, commit(300, update(1, "b", "", "", of=WIDER), update(1, "y", "", of=OTHER)))
+
+    assert sink.is_seeded(OTHER.name)
+    assert copy(sink, OTHER) == {1: ("y", "")}
+
+
+def test_a_seed_whose_definition_changed_is_given_up(sink):
+    begin(sink, ONE, TWO)
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    applied = apply(sink, commit(300, insert(2, "b", "", "", into=WIDER)))
+
+    assert applied.unseeded == (NAME,)
+    assert state(sink) is TableState.UNSEEDED
+    assert sink.chunks(NAME) == {}
+
+
+def test_a_second_seed_whose_definition_changed_is_reported_too(sink):
+    """It has a reason already, the one it was begun for."""
+    seed(sink, (1, "a", ""))
+    sink.mark_unseeded(NAME, "asked for", in_step=True)
+    begin(sink, after=200)
+
+    assert apply(sink, commit(300, insert(2, "b", "", "", into=WIDER))).unseeded == (NAME,)
+
+
+def test_the_copy_of_the_new_definition_takes_the_place_of_the_old_one(sink):
+    seed(sink, (1, "a", ""))
+    apply(sink, commit(300, insert(2, "b", "", "new", into=WIDER)))
+
+    begin(sink, of=WIDER, after=300)
+    load(sink, ONE, (1, "a", "", "default"), (2, "b", "", "new"), at=400, of=WIDER)
+    before = sink.tables()[NAME].definition
+    apply(sink, commit(410, update(1, "a", "", "later", of=WIDER)))
+
+    assert (before, sink.tables()[NAME].definition) == (ITEMS.to_json(), WIDER.to_json())
+    assert copy(sink) == {1: ("a", "", "later"), 2: ("b", "", "new")}
+
+
+def test_a_seed_of_the_new_definition_is_not_disturbed_by_changes_under_the_old_one(sink):
+    """Those are from before it began, and the old copy still takes them."""
+    seed(sink, (1, "a", ""))
+    sink.mark_unseeded(NAME, "asked for", in_step=True)
+    begin(sink, of=WIDER, after=350)
+
+    applied = apply(sink, commit(300, update(1, "b", "")))
+
+    assert applied == Applied()
+    assert state(sink) is TableState.SEEDING
+    assert copy(sink) == {1: ("b", "")}
+
+
+def test_a_table_dropped_and_made_again_is_another_definition(sink):
+    seed(sink, (1, "a", ""))
+
+    applied = apply(sink, commit(300, insert(1, "b", "", into=table("items", oid=99_999))))
+
+    assert applied.unseeded == (NAME,)
+
+
+def test_a_table_without_a_copy_cannot_be_read(sink):
+    with pytest.raises(SinkError):
+        sink.read(NAME)
