@@ -202,6 +202,11 @@ class CdcConfig(_Model):
     def _look_up_variables(cls, data: Any) -> Any:
         return _looked_up(data, ())
 
+    @property
+    def folder(self) -> Path:
+        """Where the configuration is, which its paths are relative to."""
+        return self._folder
+
     def path(self, value: Late) -> Path:
         """A path of the configuration, which is relative to its folder."""
         return self._folder / Path(resolve(value)).expanduser()

@@ -1,0 +1,124 @@
+"""
+The sensor that asks the sink what is unseeded, and has its chunks loaded.
+
+It plans, registers the chunks as partitions, and launches one run for the range of
+those that are not loaded. A run that failed is followed by another, for what is left,
+later each time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from .. import engine
+from ..config import CdcConfig
+from ..errors import CdcError
+from ..model import TableName
+from ..pipeline import Pipeline, build
+from .names import RANGE_END, RANGE_START, Names, partition_key
+from .tables import remember
+
+_EVERY = 30
+"""Seconds."""
+_FIRST_WAIT, _LONGEST_WAIT = 15.0, 900.0
+_RECENT = 10
+
+
+@dataclass
+class _Tick:
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    partitions: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = field(
+        default_factory=list
+    )
+    said: list[str] = field(default_factory=list)
+
+
+def planner(
+    config: CdcConfig, tables: Sequence[TableName], status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    names = Names(config.name)
+
+    @dg.sensor(
+        name=names.planner,
+        asset_selection=[names.snapshot(table) for table in tables] or None,
+        minimum_interval_seconds=max(5, min(_EVERY, round(config.stream.supervise_every))),
+        default_status=status,
+        description="Plans the seeds of tables that have none, and launches a run for their chunks.",
+    )
+    def plan(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        tick = _Tick()
+        try:
+            for table in _to_seed(build(config), tables, tick):
+                _request(context.instance, build(config), table, tick)
+        except CdcError as error:
+            tick.said.append(f"{error}; {error.hint}")
+        return dg.SensorResult(
+            run_requests=tick.requests,
+            dynamic_partitions_requests=tick.partitions,
+            skip_reason=None if tick.requests else "; ".join(tick.said) or "everything is seeded",
+        )
+
+    return plan
+
+
+def _to_seed(pipeline: Pipeline, tables: Sequence[TableName], tick: _Tick) -> Iterator[TableName]:
+    """Begin what has to be begun; the tables that have chunks to load."""
+    engine.prepare(pipeline.capture, pipeline.sink)
+    selection = engine.plan(pipeline.capture, pipeline.sink)
+    remember(pipeline, selection.tables)
+    for name, reason in selection.set_aside.items():
+        tick.said.append(f"{name} is set aside: {reason}")
+    for name in engine.unloaded(pipeline.sink):
+        if name in tables:
+            yield name
+        else:
+            tick.said.append(f"{name} is new: reload the code location to see it")
+
+
+def _request(instance: dg.DagsterInstance, pipeline: Pipeline, table: TableName, tick: _Tick) -> None:
+    names = Names(pipeline.config.name)
+    generation = pipeline.sink.tables()[table].generation
+    chunks = pipeline.sink.chunks(table)
+    keys = {chunk: partition_key(generation, chunk) for chunk in chunks}
+    _register(instance, names, table, list(keys.values()), tick)
+    tag = names.seed_tag(table, generation)
+    runs = instance.get_run_records(dg.RunsFilter(tags=tag), limit=_RECENT)
+    if any(not record.dagster_run.is_finished for record in runs):
+        tick.said.append(f"{table} is being seeded")
+        return
+    if (wait := _back_off(runs)) > 0:
+        tick.said.append(f"the last seed of {table} failed; the next one starts in {wait:.0f} s")
+        return
+    left = [keys[chunk] for chunk, lsn in chunks.items() if lsn is None]
+    tick.requests.append(
+        dg.RunRequest(
+            run_key=f"{tag}:{len(runs)}:{time.time():.0f}",
+            asset_selection=[names.snapshot(table)],
+            tags=tag | {RANGE_START: left[0], RANGE_END: left[-1]},
+        )
+    )
+
+
+def _register(
+    instance: dg.DagsterInstance, names: Names, table: TableName, keys: list[str], tick: _Tick
+) -> None:
+    """Have the present seed's chunks as partitions, in order, and no earlier seed's."""
+    partitions = names.chunks(table)
+    there = instance.get_dynamic_partitions(partitions.name or "")
+    if outdated := [key for key in there if key not in set(keys)]:
+        tick.partitions.append(partitions.build_delete_request(outdated))
+    if new := [key for key in keys if key not in set(there)]:
+        tick.partitions.append(partitions.build_add_request(new))
+
+
+def _back_off(runs: Sequence[dg.RunRecord]) -> float:
+    """Seconds still to wait after the runs of this seed that failed."""
+    failed = sum(record.dagster_run.status is dg.DagsterRunStatus.FAILURE for record in runs)
+    if not failed:
+        return 0.0
+    wait: float = min(_FIRST_WAIT * 2 ** (failed - 1), _LONGEST_WAIT)
+    return wait - (time.time() - (runs[0].end_time or 0.0))

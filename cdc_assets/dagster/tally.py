@@ -1,0 +1,85 @@
+"""
+What a stream did to each table since it was last reported.
+
+Made in the thread that streams, read in the one that reports: batches themselves are not
+kept, for they are large.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..engine import Step
+from ..engine.latency import Latencies
+from ..model import DELETE, INSERT, LSN, UPDATE, TableChanges, TableName
+
+
+@dataclass
+class TableTally:
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
+    truncated: int = 0
+    first: LSN | None = None
+    last: LSN | None = None
+    seeded: bool = False
+    """A seed was put in place."""
+    unseeded: bool = False
+    """It has to be seeded again."""
+
+    def add(self, changes: TableChanges) -> None:
+        counts = np.bincount(changes.ops, minlength=256)
+        # A moved key is a delete and an update of one row.
+        moves = int(changes.moved.sum()) // 2
+        self.inserted += int(counts[INSERT])
+        self.updated += int(counts[UPDATE])
+        self.deleted += int(counts[DELETE]) - moves
+        self.truncated += changes.truncated is not None
+        if len(changes):
+            self.first = self.first or LSN(changes.lsns[0])
+            self.last = LSN(changes.lsns[-1])
+
+
+@dataclass
+class Tally:
+    tables: dict[TableName, TableTally] = field(default_factory=dict)
+    latencies: Latencies = field(default_factory=Latencies)
+    batches: int = 0
+    commits: int = 0
+    changes: int = 0
+
+    def table(self, name: TableName) -> TableTally:
+        return self.tables.setdefault(name, TableTally())
+
+    def add(self, step: Step) -> None:
+        self.batches += bool(step.batch.commits)
+        self.commits += step.batch.commits
+        self.changes += step.batch.size
+        self.latencies.add(step.batch)
+        for changes in step.batch.changes:
+            self.table(changes.table.name).add(changes)
+        for name in step.applied.seeded:
+            self.table(name).seeded = True
+        for name in step.applied.unseeded:
+            self.table(name).unseeded = True
+
+
+class Tallies:
+    """What is added by one thread, and taken by another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tally = Tally()
+
+    def add(self, step: Step) -> None:
+        with self._lock:
+            self._tally.add(step)
+
+    def take(self) -> Tally:
+        """Everything since the last take."""
+        with self._lock:
+            taken, self._tally = self._tally, Tally()
+            return taken
