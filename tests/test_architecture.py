@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "pipeline": {"config", "engine", "postgres", "sinks", "model", "errors"},
     "testing": {"model", "errors"},
     "cli": {"pipeline", "config", "engine", "postgres", "model", "errors", "demo"},
-    "demo": {"pipeline", "config", "engine", "postgres", "testing", "model", "errors"},
+    "demo": {"pipeline", "config", "engine", "dagster", "testing", "model", "errors"},
     "dagster": {"pipeline", "config", "engine", "postgres", "sinks", "model", "errors"},
 }
 OUTSIDE = {
