@@ -22,7 +22,7 @@ format: $(VENV)/ready
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/ready
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
 
 # The newest versions that pyproject.toml allows.
 lock: $(VENV)/ready

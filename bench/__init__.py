@@ -1,0 +1,3 @@
+"""
+How fast we are, beside what PostgreSQL itself can do, in the same run on the same machine.
+"""
