@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .dagster import CdcTranslator as CdcTranslator
     from .dagster import build_cdc_definitions as build_cdc_definitions
     from .errors import CdcError as CdcError
+    from .sinks.duckdb.turns import open_duckdb as open_duckdb
 
 _WHERE = {
     "CdcConfig": ("config", "CdcConfig"),
@@ -22,6 +23,7 @@ _WHERE = {
     "CdcTranslator": ("dagster", "CdcTranslator"),
     "build_cdc_definitions": ("dagster", "build_cdc_definitions"),
     "CdcError": ("errors", "CdcError"),
+    "open_duckdb": ("sinks.duckdb.turns", "open_duckdb"),
 }
 
 
@@ -36,4 +38,4 @@ def __dir__() -> list[str]:
     return sorted(_WHERE)
 
 
-__all__ = ["CdcConfig", "CdcError", "CdcTranslator", "build_cdc_definitions", "load_config"]
+__all__ = ["CdcConfig", "CdcError", "CdcTranslator", "build_cdc_definitions", "load_config", "open_duckdb"]

@@ -1,19 +1,13 @@
 """
 A DuckDB file that other processes use too.
 
-One process at a time can hold a DuckDB file for writing, and while it does no
-other can read. So a file is attached for one transaction and detached after it,
-and one that is held by someone else is waited for, up to a bound. The DuckDB
-instance it is attached to is in memory and stays; attaching takes 2 ms, where
-opening an instance takes 25.
-
-https://duckdb.org/docs/current/connect/concurrency
+A file is attached for one transaction and detached after it, and one that is held
+by someone else is waited for, up to a bound. The DuckDB instance it is attached to
+is in memory and stays; attaching takes 2 ms, where opening an instance takes 25.
 """
 
 from __future__ import annotations
 
-import random
-import re
 import tempfile
 import threading
 import time
@@ -25,16 +19,13 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ...errors import SinkBusy, SinkError
+from ...errors import SinkError
+from .turns import in_turn
 
-_HOLDER = re.compile(r"Conflicting lock is held in (.+?)\. See also|Conflicting lock is held in (.+)")
-_LOCKED = "Could not set lock on file"
 ALIAS = "destination"
-_RETRY = 0.02
-"""Seconds between attempts to attach a file somebody else holds, about."""
 _TURN, _REST = 0.5, 0.04
 """Seconds after which, under one transaction after the other, the file is left alone for a while,
-and for how long: long enough for everyone who tries every `_RETRY` to get in."""
+and for how long: long enough for everyone who waits for a turn to get in."""
 
 
 def quoted(*names: str) -> str:
@@ -163,25 +154,7 @@ class DuckDBFile:
     def _attach(self, instance: duckdb.DuckDBPyConnection, read_only: bool) -> None:
         path = str(self.path).replace("'", "''")
         statement = f"ATTACH '{path}' AS {ALIAS} ({'READ_ONLY' if read_only else 'READ_WRITE'})"
-        deadline = time.monotonic() + self._lock_timeout
-        while True:
-            try:
-                instance.execute(statement)
-                return
-            except (duckdb.IOException, duckdb.ResourceInUseException) as error:
-                if isinstance(error, duckdb.IOException) and _LOCKED not in str(error):
-                    raise
-                if time.monotonic() > deadline:
-                    raise self._busy(error) from error
-            time.sleep(_RETRY * random.uniform(0.5, 1.5))
-
-    def _busy(self, error: duckdb.Error) -> SinkBusy:
-        match = _HOLDER.search(str(error))
-        holder = (match[1] or match[2]) if match else "this process"
-        return SinkBusy(
-            f"{self.path} was held by {holder} for {self._lock_timeout:.0f} s",
-            hint="close the connection there; DuckDB lets one process at a time hold a file.",
-        )
+        in_turn(self.path, lambda: instance.execute(statement), self._lock_timeout)
 
 
 @contextmanager
