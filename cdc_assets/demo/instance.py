@@ -52,6 +52,9 @@ retention:
 
 telemetry:
   enabled: false
+# Nobody who came to see the shop wants to be asked for an address first.
+nux:
+  enabled: false
 """
 
 
