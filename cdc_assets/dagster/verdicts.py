@@ -35,25 +35,21 @@ class Verdict:
 
     def evaluation(self, slot: dg.AssetKey) -> dg.AssetCheckEvaluation:
         """For a sensor, which needs no run to give it."""
-        return dg.AssetCheckEvaluation(
-            asset_key=slot,
-            check_name=self.check,
-            passed=self.passed,
-            severity=self.severity,
-            description=self.said,
-            metadata=dict(self.metadata),
-        )
+        return dg.AssetCheckEvaluation(**self._said_of(slot))
 
     def result(self, slot: dg.AssetKey) -> dg.AssetCheckResult:
         """For a run that executes the check."""
-        return dg.AssetCheckResult(
-            asset_key=slot,
-            check_name=self.check,
-            passed=self.passed,
-            severity=self.severity,
-            description=self.said,
-            metadata=dict(self.metadata),
-        )
+        return dg.AssetCheckResult(**self._said_of(slot))
+
+    def _said_of(self, slot: dg.AssetKey) -> dict[str, Any]:
+        return {
+            "asset_key": slot,
+            "check_name": self.check,
+            "passed": self.passed,
+            "severity": self.severity,
+            "description": self.said,
+            "metadata": dict(self.metadata),
+        }
 
 
 def lag_verdict(lag: Lag, policy: LagPolicy) -> Verdict:
