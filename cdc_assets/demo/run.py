@@ -25,6 +25,7 @@ Say = Callable[[str], None]
 
 _SEEDED_WITHIN = 240.0
 _CAUGHT_UP_WITHIN = 120.0
+_REPORTED_WITHIN = 60.0
 """Seconds."""
 
 
@@ -65,12 +66,13 @@ def by_itself(checkout: Path, seconds: float, say: Say) -> Summary:
     def clock(said: str) -> None:
         say(f"[{time.monotonic() - began:5.1f} s] {said}")
 
-    with Stage(checkout, with_ui=False) as stage:
+    with Stage(checkout, with_ui=False) as stage, Watch(stage.environment) as watch:
         clock(f"PostgreSQL {stage.server_version}, a shop, and Dagster's daemon are running")
         pipeline = _pipeline(stage)
         stage.start_traffic()
         stage.wait(lambda: _all_seeded(pipeline), _SEEDED_WITHIN, "the end of the seeds")
         clock("every table is seeded and in step")
+        _wait_for_report(stage, watch, pipeline)
         in_step = time.time()
         stage.wait(lambda: time.time() >= in_step + seconds, seconds + 5, "the end of the show")
         stage.stop_traffic()
@@ -78,7 +80,10 @@ def by_itself(checkout: Path, seconds: float, say: Say) -> Summary:
         stage.wait(lambda: _position(pipeline) >= head, _CAUGHT_UP_WITHIN, "catching up")
         clock("traffic has stopped and the stream has caught up; comparing")
         summary = _compared(pipeline)
-        _ask_dagster(stage, pipeline, summary, in_step)
+        _wait_for_report(stage, watch, pipeline)
+        summary.seeded = watch.rows_seeded(pipeline)
+        summary.streamed = watch.changes_streamed(pipeline)
+        summary.latencies = watch.latencies(pipeline, in_step)
     clock("everything is stopped and removed")
     return summary
 
@@ -104,14 +109,10 @@ def _compared(pipeline: Pipeline) -> Summary:
     return Summary(comparisons, lag=pipeline.capture.lag())
 
 
-def _ask_dagster(stage: Stage, pipeline: Pipeline, summary: Summary, in_step: float) -> None:
-    """What its events say: they are what a user would look at."""
-    stopped = time.time()
-    with Watch(stage.environment) as watch:
-        stage.wait(lambda: watch.reported_since(pipeline, stopped), 60, "the stream's report")
-        summary.seeded = watch.rows_seeded(pipeline)
-        summary.streamed = watch.changes_streamed(pipeline)
-        summary.latencies = watch.latencies(pipeline, in_step)
+def _wait_for_report(stage: Stage, watch: Watch, pipeline: Pipeline) -> None:
+    """Until the stream has told Dagster what it did so far."""
+    now = time.time()
+    stage.wait(lambda: watch.reported_since(pipeline, now), _REPORTED_WITHIN, "the stream's report")
 
 
 def _where_to_look(stage: Stage) -> str:

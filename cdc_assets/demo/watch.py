@@ -55,11 +55,11 @@ class Watch:
         return any(said_at > when for said_at, _ in self._signs_of_life(pipeline))
 
     def latencies(self, pipeline: Pipeline, since: float) -> Latencies:
-        """Of the changes that became durable after the first report after `since`."""
+        """Of the changes that were reported after `since`."""
         latencies = Latencies()
-        later = [metadata for said_at, metadata in self._signs_of_life(pipeline) if said_at > since]
-        for metadata in later[1:]:
-            latencies += Latencies.of(metadata[LATENCIES])
+        for said_at, metadata in self._signs_of_life(pipeline):
+            if said_at > since:
+                latencies += Latencies.of(metadata[LATENCIES])
         return latencies
 
     def _signs_of_life(self, pipeline: Pipeline) -> list[tuple[float, dict[str, Any]]]:
