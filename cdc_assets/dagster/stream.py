@@ -24,7 +24,7 @@ from ..pipeline import Pipeline, build
 from .failure import failure
 from .metadata import heartbeat_metadata, lag_metadata, table_metadata
 from .names import STREAM_TAG, Names
-from .tally import Tallies
+from .tally import Tallies, Tally
 
 _LOOK = 1.0
 """Seconds between looks at what the engine has done, and at the time."""
@@ -145,15 +145,20 @@ class _Run:
 
     def _report(self, *, everything: bool = False) -> None:
         """One event for each table that was touched, and one for the slot: a sign of life."""
-        try:
-            for event in self._events(everything):
-                self._context.log_event(event)
-        except CdcError as error:
-            # What is not said now, the next report says; it must not hide why a run ends.
-            self._context.log.warning(f"could not report: {error}")
-
-    def _events(self, everything: bool) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
         tally = self._tallies.take()
+        try:
+            events = list(self._events(tally, everything))
+        except CdcError as error:
+            # It must not hide why a run ends.
+            self._context.log.warning(f"could not report: {error}")
+            self._tallies.give_back(tally)
+            return
+        for event in events:
+            self._context.log_event(event)
+
+    def _events(
+        self, tally: Tally, everything: bool
+    ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
         held = self._pipeline.sink.tables() if tally.tables or everything else {}
         for name in {**tally.tables, **(held if everything else {})}:
             if tally.table(name).unseeded:

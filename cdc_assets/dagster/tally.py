@@ -42,6 +42,15 @@ class TableTally:
             self.first = self.first or LSN(changes.lsns[0])
             self.last = LSN(changes.lsns[-1])
 
+    def merge(self, later: TableTally) -> None:
+        self.inserted += later.inserted
+        self.updated += later.updated
+        self.deleted += later.deleted
+        self.truncated += later.truncated
+        self.first, self.last = self.first or later.first, later.last or self.last
+        self.seeded |= later.seeded
+        self.unseeded |= later.unseeded
+
 
 @dataclass
 class Tally:
@@ -66,6 +75,14 @@ class Tally:
         for name in step.applied.unseeded:
             self.table(name).unseeded = True
 
+    def merge(self, later: Tally) -> None:
+        self.batches += later.batches
+        self.commits += later.commits
+        self.changes += later.changes
+        self.latencies += later.latencies
+        for name, tally in later.tables.items():
+            self.table(name).merge(tally)
+
 
 class Tallies:
     """What is added by one thread, and taken by another."""
@@ -83,3 +100,9 @@ class Tallies:
         with self._lock:
             taken, self._tally = self._tally, Tally()
             return taken
+
+    def give_back(self, taken: Tally) -> None:
+        """It could not be reported: the next take has it too."""
+        with self._lock:
+            taken.merge(self._tally)
+            self._tally = taken
