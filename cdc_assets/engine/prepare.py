@@ -10,7 +10,7 @@ snapshot, so that no change can fall between the two.
 from __future__ import annotations
 
 from ..errors import ContinuityLost
-from ..model import ChangeCapture, Selection, Sink, TableState
+from ..model import ChangeCapture, Position, Selection, Sink, TableState
 
 
 def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
@@ -19,10 +19,10 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
     Raises `ContinuityLost` if it cannot, and tables would be out of step without a word.
     """
     selection = capture.select()
-    position, held = sink.position(), sink.tables()
-    seeded = [name for name, table in held.items() if table.state is TableState.SEEDED]
-    if position and (reason := capture.continuity(position)):
-        if seeded:
+    position, reason = _continuity(capture, sink)
+    held = sink.tables()
+    if position and reason:
+        if any(table.state is TableState.SEEDED for table in held.values()):
             raise ContinuityLost(
                 f"changes after {position.lsn} are gone: {reason}",
                 hint="copy everything again, the old copies stay readable meanwhile:  "
@@ -30,8 +30,13 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
             )
         position = None
     captured = capture.captured()
-    for name in held:
-        if name in selection.tables and name not in captured and held[name].state in _FOLLOWING:
+    for name, table in held.items():
+        if table.state is TableState.UNSEEDED:
+            continue
+        if name not in selection.tables:
+            # Its changes are left out from here on; were it selected again, it would have a gap.
+            sink.mark_unseeded(name, "it is not selected")
+        elif name not in captured:
             sink.mark_unseeded(name, "its changes were not captured for a while")
     start = capture.prepare(list(selection.tables))
     if position is None:
@@ -39,4 +44,15 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
     return selection
 
 
-_FOLLOWING = (TableState.SEEDED, TableState.SEEDING)
+def _continuity(capture: ChangeCapture, sink: Sink) -> tuple[Position | None, str | None]:
+    """Where the sink is, and why the capture cannot go on from there, if it cannot.
+
+    Another process may be streaming: a slot that is past the sink's position may only
+    mean that both moved on after the one was read and before the other.
+    """
+    position = sink.position()
+    while position and (reason := capture.continuity(position)):
+        if (now := sink.position()) == position:
+            return position, reason
+        position = now
+    return position, None

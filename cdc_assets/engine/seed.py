@@ -93,14 +93,28 @@ def load(
 def _load_one(snapshot: Snapshot, sink: Sink, table: Table, chunk: Chunk) -> Loaded | None:
     try:
         rows = sink.load(table, chunk, snapshot.read(table, chunk), at=snapshot.lsn)
-    except (TableRewritten, SeedOutdated) as error:
-        sink.mark_unseeded(table.name, str(error), in_step=True)
+    except _OUTDATED as error:
+        # A chunk that is not planned any more says nothing against the plan that there is now.
+        if chunk in sink.chunks(table.name):
+            sink.mark_unseeded(table.name, str(error), in_step=True)
         return None
     return Loaded(table.name, chunk, rows, snapshot.lsn)
 
 
-def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]) -> None:
-    """Read again the rows that a seed cannot be finished without."""
+def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]) -> bool:
+    """Read again the rows that a seed cannot be finished without; False if one is to be planned again."""
+    in_time = True
     for name, keys in sink.missing().items():
-        with capture.snapshot([tables[name]]) as snapshot:
-            sink.repair(tables[name], keys, snapshot.read_keys(tables[name], keys), at=snapshot.lsn)
+        if name not in tables:
+            continue  # it is no longer there, or no longer wanted
+        table = tables[name]
+        with capture.snapshot([table]) as snapshot:
+            try:
+                sink.repair(table, keys, snapshot.read_keys(table, keys), at=snapshot.lsn)
+            except _OUTDATED as error:
+                sink.mark_unseeded(name, str(error), in_step=True)
+                in_time = False
+    return in_time
+
+
+_OUTDATED = (TableRewritten, SeedOutdated)

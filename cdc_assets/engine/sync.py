@@ -10,7 +10,6 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 
-from ..errors import CdcError
 from ..model import ChangeCapture, Sink, TableState
 from .prepare import prepare
 from .seed import Loaded, load, plan, repair, unloaded
@@ -61,7 +60,8 @@ def _bring_in(capture: ChangeCapture, sink: Sink, readers: int) -> Generator[Loa
     """Load everything that is not seeded; what the stream must bring is left to it."""
     while True:
         tables = plan(capture, sink).tables
-        repair(capture, sink, tables)
+        if not repair(capture, sink, tables):
+            continue
         chunks = {name: pending for name, pending in unloaded(sink).items() if name in tables}
         if not chunks:
             return
@@ -83,7 +83,7 @@ class _Seeding:
         self._loaded: queue.SimpleQueue[Loaded] = queue.SimpleQueue()
         self._wanted = threading.Event()
         self._ending = threading.Event()
-        self._error: CdcError | None = None
+        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="cdc-seed", daemon=True)
         self._thread.start()
 
@@ -112,7 +112,7 @@ class _Seeding:
                         self._loaded.put(chunk)
                         if self._ending.is_set():
                             return
-            except CdcError as error:
+            except BaseException as error:
                 self._error = error
                 return
 

@@ -74,7 +74,7 @@ class Sink(ABC):
     LSN become durable together or not at all. From that one rule it follows that
     a batch delivered twice can be recognised, and is applied once.
 
-    A seed and the stream may write in any order, from different processes, and
+    A seed and the stream may write in any order, from different threads or processes, and
     the result is the same, because for each key the newest LSN wins:
 
     1. `begin_seed` marks the table before the seed's snapshot is taken. From the

@@ -47,10 +47,12 @@ https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 class Receiver:
     """One reader of one slot. What is confirmed only ever moves forward."""
 
-    def __init__(self, connection: Connection, slot_name: str, publication: str, start: LSN) -> None:
+    def __init__(self, connection: Connection, slot_name: str, publication: str) -> None:
         self._connection = connection
         self._slot, self._publication = slot_name, publication
-        self._confirmed = start
+        self._confirmed = LSN(0)
+        """Nothing yet, which leaves the slot where it is. What another consumer confirmed until a moment
+        ago might be more than we know, and servers of before 2025 move a slot back if they are told to."""
         self._copy: Copy | None = None
         self._waiting_bytes = 0
         """Received and not taken."""

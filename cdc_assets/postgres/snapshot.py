@@ -71,19 +71,25 @@ class WalSnapshot:
     def read_keys(self, table: Table, keys: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         types_of = {column.name: sql.SQL(column.type) for column in table.columns}
         names = keys.schema.names
-        query = sql.SQL("SELECT {} FROM {} t JOIN unnest({}) AS k({}) ON {}{}").format(
+        # The row filter names columns as they are, and so must not see those of the keys.
+        query = sql.SQL(
+            "SELECT {} FROM (SELECT * FROM {} WHERE true{}) t JOIN unnest({}) AS k({}) ON {}"
+        ).format(
             sql.SQL(", ").join(self._text(column.oid, "t", column.name) for column in table.columns),
             sql.Identifier(*table.name),
+            self._row_filter(table),
             sql.SQL(", ").join(sql.SQL("%s::{}[]").format(types_of[name]) for name in names),
             sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(" AND ").join(
                 sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("k", name))
                 for name in names
             ),
-            self._row_filter(table),
         )
         with self._transaction() as connection:
-            rows = connection.execute(query, [column.to_pylist() for column in keys.columns]).fetchall()
+            try:
+                rows = connection.execute(query, [column.to_pylist() for column in keys.columns]).fetchall()
+            except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+                raise _rewritten(table.name) from error
         columns = zip(*rows, strict=True) if rows else ([] for _ in table.columns)
         arrays = [
             types.from_text(column, Cells.of(pa.array(values, pa.large_string())), table.name)

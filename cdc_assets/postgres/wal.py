@@ -202,12 +202,12 @@ class WalCapture(ChangeCapture):
         """Start to stream, waiting a while for a slot that is in use."""
         deadline = time.monotonic() + self.takeover_wait
         while True:
-            start = self._start()
-            receiver = Receiver(
-                connect(self.conninfo(), replication="database"), self.slot, self.publication, start
-            )
+            self._confirmed()  # which says better than the stream would what is wrong with the slot
+            receiver = Receiver(connect(self.conninfo(), replication="database"), self.slot, self.publication)
             try:
                 receiver.start()
+                # Asked only now that nobody else can confirm anything.
+                return receiver, self._confirmed()
             except SlotInUse:
                 receiver.close()
                 if time.monotonic() > deadline:
@@ -216,10 +216,8 @@ class WalCapture(ChangeCapture):
             except BaseException:
                 receiver.close()
                 raise
-            else:
-                return receiver, start
 
-    def _start(self) -> LSN:
+    def _confirmed(self) -> LSN:
         with session(self.conninfo()) as connection:
             state = Slot(connection, self.slot).state()
         if state is None:

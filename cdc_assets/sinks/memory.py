@@ -8,10 +8,12 @@ lets two rows have one key for a moment; the older one is the one that goes on.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyarrow as pa
 
@@ -66,8 +68,25 @@ class _Seed:
     """Keys that were missing, and the snapshot they were looked for in."""
 
 
+_Arguments = ParamSpec("_Arguments")
+_Answer = TypeVar("_Answer")
+_Method = Callable[Concatenate["MemorySink", _Arguments], _Answer]
+
+
+def _alone(method: _Method[_Arguments, _Answer]) -> _Method[_Arguments, _Answer]:
+    """One thread at a time: a seed and the stream may be in two."""
+
+    @wraps(method)
+    def locked(self: MemorySink, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Answer:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
+
+
 class MemorySink(Sink):
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self.copies: dict[TableName, Rows] = {}
         self._position: Position | None = None
         self._held: dict[TableName, Held] = {}
@@ -76,6 +95,7 @@ class MemorySink(Sink):
         self._chunks: dict[TableName, dict[Chunk, LSN | None]] = {}
         self._seeds: dict[TableName, _Seed] = {}
 
+    @_alone
     def rows(self, table: TableName) -> dict[Key, Row]:
         """What a reader sees."""
         return {key: row for key, [(_, row)] in self.copies.get(table, {}).items()}
@@ -83,11 +103,13 @@ class MemorySink(Sink):
     def position(self) -> Position | None:
         return self._position
 
+    @_alone
     def adopt(self, position: Position) -> None:
         for name in self._held:
             self.mark_unseeded(name, "the stream started anew")
         self._position = position
 
+    @_alone
     def tables(self) -> Mapping[TableName, Held]:
         return {name: self._with_progress(name, held) for name, held in self._held.items()}
 
@@ -98,16 +120,19 @@ class MemorySink(Sink):
         lsn = self._position.lsn if self._position and name in self._live else held.lsn
         return replace(held, lsn=lsn, rows=rows, chunks=len(chunks), chunks_loaded=loaded)
 
+    @_alone
     def read(self, table: TableName) -> pa.Table:
         if table not in self.copies:
             raise SinkError(f"there is no copy of {table}", hint="cdc-assets sync makes one.")
         return pa.Table.from_pylist(list(self.rows(table).values()), self._tables[table].schema)
 
+    @_alone
     def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
         source = Counter(tuple(row.values()) for batch in rows for row in batch.to_pylist())
         copy = Counter(tuple(row.values()) for row in self.rows(table.name).values())
         return Differences((source - copy).total(), (copy - source).total())
 
+    @_alone
     def mark_unseeded(self, table: TableName, reason: str, *, in_step: bool = False) -> None:
         self._seeds.pop(table, None)
         self._chunks.pop(table, None)
@@ -122,6 +147,7 @@ class MemorySink(Sink):
             self._live.discard(table)
             self._held[table] = replace(self._held[table], lsn=self._position.lsn)
 
+    @_alone
     def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
         seed = self._seeds.get(table.name)
         if seed and not seed.in_place and seed.table == table:
@@ -136,6 +162,7 @@ class MemorySink(Sink):
             definition=held.definition if table.name in self.copies else table.to_json(),
         )
 
+    @_alone
     def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
         if table not in self._seeds:
             if not self.is_seeded(table):
@@ -144,9 +171,11 @@ class MemorySink(Sink):
             self._seeds[table] = _Seed(self._tables[table], self._position.lsn, in_place=True)
         self._chunks[table] |= dict.fromkeys(chunks)
 
+    @_alone
     def chunks(self, table: TableName) -> Mapping[Chunk, LSN | None]:
         return dict(self._chunks.get(table, {}))
 
+    @_alone
     def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
         seed = self._seed_of(table, at)
         if chunk not in self._chunks[table.name]:
@@ -155,6 +184,7 @@ class MemorySink(Sink):
         self._chunks[table.name][chunk] = at
         return count
 
+    @_alone
     def missing(self) -> Mapping[TableName, pa.RecordBatch]:
         missing = {
             name: (seed.table, _incomplete(seed.table, _replayed(seed)))
@@ -163,6 +193,7 @@ class MemorySink(Sink):
         }
         return {name: _keys(table, keys) for name, (table, keys) in missing.items() if keys}
 
+    @_alone
     def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
         seed = self._seed_of(table, at)
         self._add(seed, rows, at)
@@ -185,6 +216,7 @@ class MemorySink(Sink):
         seed.snapshots.add(at)
         return count
 
+    @_alone
     def apply(self, batch: ChangeBatch) -> Applied:
         if self._position is None or batch.since > self._position.lsn:
             raise SinkError(f"a batch starts at {batch.since}, later than what is held")
