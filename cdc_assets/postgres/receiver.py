@@ -39,8 +39,8 @@ _STATUS = Struct(">cQQQQB").pack
 _POSTGRES_EPOCH = 946_684_800
 
 _IN_USE = "55006"
-_FINAL = ("42", "22", "55", "58")
-"""Classes of SQLSTATE that trying again does not mend: a missing publication, lost log.
+_FINAL = ("42", "22", "55", "58", "XX")
+"""Classes of SQLSTATE that trying again does not mend: a missing publication, lost log, a bug.
 https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 
@@ -88,7 +88,11 @@ class Receiver:
             return slot.in_use(self._slot, str(error).rpartition("is active for ")[2] or None)
         said = f"the stream from slot {self._slot} ended: {error}"
         if error.sqlstate.startswith(_FINAL):
-            return CaptureError(said)
+            return CaptureError(
+                said,
+                hint="see the server's log. If the slot is of no use any more, make another and copy "
+                "everything again:  cdc-assets teardown;  cdc-assets reseed --all",
+            )
         return ServerUnreachable(said, hint="see the server's log; the stream can be started again.")
 
     def take(self, timeout: float, enough: int = 1) -> Frames:

@@ -6,6 +6,7 @@ https://www.postgresql.org/docs/current/logicaldecoding-explanation.html#LOGICAL
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 from psycopg import errors, sql
@@ -25,6 +26,11 @@ select slot_name as name, plugin, database, database = current_database() as is_
        (pg_current_wal_lsn() - '0/0')::bigint as written
 from pg_replication_slots where slot_name = %s
 """
+_MAY_BE_MADE = """
+select current_setting('wal_level') = 'logical', rolreplication or rolsuper,
+       (select count(*) from pg_replication_slots) < current_setting('max_replication_slots')::int
+from pg_roles where rolname = current_user
+"""
 _WRITERS = """
 select 'pid ' || pid || ' (' || concat_ws(', ', usename, nullif(application_name, ''),
        'for ' || date_trunc('second', now() - xact_start)) || ')'
@@ -38,6 +44,12 @@ select concat_ws(', ', 'pid ' || s.active_pid, nullif(a.application_name, ''), a
 from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
 where s.slot_name = %s and s.active_pid is not null
 """
+_OPEN = """
+select coalesce(array_agg(transactionid::text), '{}') from pg_locks
+where locktype = 'transactionid' and mode = 'ExclusiveLock' and granted
+"""
+_LOOK = 0.02
+"""Seconds between looks."""
 
 
 class SlotState(NamedTuple):
@@ -76,6 +88,19 @@ class Slot:
         with self._connection.cursor(row_factory=class_row(SlotState)) as cursor:
             return cursor.execute(_STATE, [self.name]).fetchone()
 
+    def see_that_it_can_be_made(self) -> None:
+        """Raise what `ensure` would, as far as it can be known before: the publication is made first."""
+        if self.state() is None:
+            row = self._connection.execute(_MAY_BE_MADE).fetchone()
+            assert row is not None
+            log_is_enough, is_allowed, there_is_room = row
+            if not log_is_enough:
+                raise wal_level_too_low()
+            if not is_allowed:
+                raise not_allowed(self._connection)
+            if not there_is_room:
+                raise no_free_slot()
+
     def ensure(self, *, wait: float) -> LSN:
         """Create the slot if it is missing; where it starts.
 
@@ -83,7 +108,9 @@ class Slot:
         `wait` seconds, then the ones that are waited for are named.
         """
         if (state := self.state()) is None:
-            self._create(wait)
+            deadline = time.monotonic() + wait
+            if self._create(wait):
+                self._skip_what_began_before(deadline, wait)
             state = self.state()
             assert state is not None
         if obstacle := state.obstacle():
@@ -93,7 +120,8 @@ class Slot:
         assert state.confirmed is not None
         return LSN(state.confirmed)
 
-    def _create(self, wait: float) -> None:
+    def _create(self, wait: float) -> bool:
+        """False if another process did the same at the same moment."""
         try:
             with self._connection.transaction():
                 self._connection.execute(f"set local statement_timeout = {int(wait * 1000)}")
@@ -103,13 +131,37 @@ class Slot:
         except errors.QueryCanceled as error:
             raise waited_for_writers(self._connection, self.name, wait) from error
         except errors.DuplicateObject:
-            pass  # another process did the same at the same moment
+            return False
         except errors.ConfigurationLimitExceeded as error:
             raise no_free_slot() from error
         except errors.InsufficientPrivilege as error:
             raise not_allowed(self._connection) from error
         except errors.ObjectNotInPrerequisiteState as error:
             raise wal_level_too_low() from error
+        return True
+
+    def _skip_what_began_before(self, deadline: float, wait: float) -> None:
+        """Have the slot start after the transactions that were open when it was made.
+
+        Their snapshot of the catalog may lack commits from while it was made. Where one of these
+        truncated or altered a table, the server fails at every attempt to decode them ("could not
+        map filenode"). They are as old as the slot, so any seed's snapshot contains them.
+        """
+        began = self._open_transactions()
+        while began & self._open_transactions():
+            if time.monotonic() > deadline:
+                error = waited_for_writers(self._connection, self.name, wait)
+                self.drop()
+                raise error
+            time.sleep(_LOOK)
+        self._connection.execute(
+            "select pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", [self.name]
+        )
+
+    def _open_transactions(self) -> set[str]:
+        """Those that write; prepared ones too."""
+        (found,) = self._connection.execute(_OPEN).fetchone() or ([],)
+        return set(found)
 
     def holder(self) -> str | None:
         """Who streams from the slot, in words."""

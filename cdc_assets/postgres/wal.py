@@ -110,8 +110,10 @@ class WalCapture(ChangeCapture):
 
     def prepare(self, tables: Sequence[TableName]) -> Position:
         with session(self.conninfo()) as connection:
+            slot = Slot(connection, self.slot)
+            slot.see_that_it_can_be_made()
             Publication(connection, self.publication).ensure(tables)
-            start = Slot(connection, self.slot).ensure(wait=self.slot_wait)
+            start = slot.ensure(wait=self.slot_wait)
         here = self._here()
         return Position(start, here.system, here.database, here.slot)
 
