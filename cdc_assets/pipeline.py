@@ -10,7 +10,7 @@ from functools import partial
 from .config import CdcConfig, DuckDBDestination, resolve
 from .errors import ConfigError
 from .model import Sink
-from .postgres.patterns import Patterns
+from .postgres.patterns import Pattern, Patterns
 from .postgres.wal import WalCapture
 
 
@@ -32,6 +32,7 @@ def _capture(config: CdcConfig) -> WalCapture:
         name=config.name,
         conninfo=partial(resolve, config.source.conninfo),
         patterns=Patterns.parse(config.source.tables),
+        mentioned=[Pattern.parse(text).table() for text in config.tables],
         batch_bytes=config.batch.max_bytes,
         batch_delay=config.batch.max_delay,
         chunk_bytes=config.seed.chunk_bytes,

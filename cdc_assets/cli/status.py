@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table as Grid
 
-from ..model import Lag
+from ..model import LSN, Held, Lag, TableState
 from ..pipeline import Pipeline
 from .options import config_option, pipeline
 
@@ -34,19 +34,23 @@ def _status(running: Pipeline) -> dict[str, Any]:
     lag = running.capture.lag()
     held = running.sink.tables()
     tables = {
-        str(name): {
-            "state": held[name].state.value if name in held else "unseeded",
-            "rows": (held[name].rows if name in held else None) or 0,
-            "lsn": str((held[name].lsn if name in held else None) or "0/0"),
-            "chunks": held[name].chunks if name in held else 0,
-            "chunks_loaded": held[name].chunks_loaded if name in held else 0,
-            "reason": held[name].reason if name in held else None,
-        }
+        str(name): _table(held.get(name, Held(TableState.UNSEEDED)))
         for name in sorted({*selection.tables, *held})
     }
     for name, reason in selection.set_aside.items():
-        tables[str(name)] = {"state": "set_aside", "rows": 0, "lsn": "0/0", "reason": reason}
+        tables[str(name)] = _table(Held(TableState.UNSEEDED, reason=reason)) | {"state": "set_aside"}
     return {"slot": _slot(running, lag), "lag": _lag(lag), "tables": tables}
+
+
+def _table(held: Held) -> dict[str, Any]:
+    return {
+        "state": held.state.value,
+        "rows": held.rows or 0,
+        "lsn": str(held.lsn or LSN(0)),
+        "chunks": held.chunks,
+        "chunks_loaded": held.chunks_loaded,
+        "reason": held.reason,
+    }
 
 
 def _slot(running: Pipeline, lag: Lag | None) -> dict[str, Any]:
@@ -87,8 +91,7 @@ def _show(found: dict[str, Any]) -> None:
             click.echo(f"held back by {lag['held_back_by']}")
     grid = Grid("table", "state", "rows", "LSN", "")
     for name, table in found["tables"].items():
-        chunks = table.get("chunks", 0)
-        seeding = table["state"] == "seeding" and f"{table['chunks_loaded']}/{chunks} chunks"
+        seeding = table["state"] == "seeding" and f"{table['chunks_loaded']}/{table['chunks']} chunks"
         note = table["reason"] or seeding or ""
         grid.add_row(name, table["state"], f"{table['rows']:,}", table["lsn"], note)
     Console().print(grid)

@@ -38,6 +38,7 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
             sink.mark_unseeded(name, "it is not selected")
         elif name not in captured:
             sink.mark_unseeded(name, "its changes were not captured for a while")
+    sink.see_that_it_can_be_written()
     start = capture.prepare(list(selection.tables))
     if position is None:
         sink.adopt(start)

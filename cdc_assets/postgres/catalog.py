@@ -21,6 +21,9 @@ _TABLES = """
 select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
        c.relpersistence::text as persistence, c.relreplident::text as identity,
        c.relispartition as is_partition,
+       has_schema_privilege(n.oid, 'usage') as may_be_entered,
+       has_any_column_privilege(c.oid, 'select') as may_be_read,
+       row_security_active(c.oid) as hides_rows, quote_ident(current_user) as role,
        coalesce((select i.indkey::int2[] from pg_index i
                  where i.indrelid = c.oid and i.indisprimary), '{}') as primary_key,
        coalesce((select i.indkey::int2[] from pg_index i
@@ -71,6 +74,13 @@ class CatalogEntry(NamedTuple):
     persistence: str
     identity: str
     is_partition: bool
+    may_be_entered: bool
+    """The schema, by our role."""
+    may_be_read: bool
+    hides_rows: bool
+    """From our role, by row security."""
+    role: str
+    """Ours, quoted."""
     primary_key: list[int]
     """Attribute numbers."""
     identity_key: list[int]
@@ -89,6 +99,12 @@ class CatalogEntry(NamedTuple):
             return "it is unlogged or temporary, so its changes are not in the log"
         if not self.key():
             return "it has no key: neither a primary key nor a replica identity index"
+        if not self.may_be_entered:
+            return f"role {self.role} may not use its schema"
+        if not self.may_be_read:
+            return f"role {self.role} may not read it"
+        if self.hides_rows:
+            return f"row security would hide rows of it from role {self.role}"
         return None
 
     def remedy(self) -> str:
@@ -97,7 +113,13 @@ class CatalogEntry(NamedTuple):
             return f'exclude it: add "-{self.table_name}" to source.tables.'
         if self.persistence == "u":
             return f"ALTER TABLE {self.table_name} SET LOGGED;"
-        return f"ALTER TABLE {self.table_name} ADD PRIMARY KEY (...);"
+        if not self.key():
+            return f"ALTER TABLE {self.table_name} ADD PRIMARY KEY (...);"
+        if not self.may_be_entered:
+            return f"GRANT USAGE ON SCHEMA {self.schema} TO {self.role};"
+        if not self.may_be_read:
+            return f"GRANT SELECT ON {self.table_name} TO {self.role};"
+        return f"ALTER ROLE {self.role} BYPASSRLS;"
 
     def key(self) -> list[int]:
         if self.identity == "n":

@@ -30,11 +30,7 @@ select current_setting('server_version_num')::int, current_setting('wal_level'),
        rolreplication or rolsuper
 from pg_roles where rolname = current_user
 """
-_ACCESS = """
-select has_schema_privilege(n.oid, 'usage'), has_table_privilege(c.oid, 'select'),
-       pg_has_role(c.relowner, 'usage'), row_security_active(c.oid)
-from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = %s
-"""
+_OWNS = "select pg_has_role(relowner, 'usage') from pg_class where oid = %s"
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def findings(connection: Connection, name: str, patterns: Patterns) -> Iterator[
         if patterns.match(table) and (not entry.is_partition or table in patterns.named)
     }
     mirrored = {table: entry for table, entry in selected.items() if entry.obstacle() is None}
-    yield from _tables(connection, selected, patterns)
+    yield from _tables(selected, patterns)
     yield from _publication(connection, f"cdc_{name}", mirrored)
     yield from _slot(connection, f"cdc_{name}")
 
@@ -103,10 +99,7 @@ def _selection(patterns: Patterns, every: Mapping[TableName, CatalogEntry]) -> I
         )
 
 
-def _tables(
-    connection: Connection, selected: Mapping[TableName, CatalogEntry], patterns: Patterns
-) -> Iterator[Finding]:
-    role = sql.Identifier(connection.info.user).as_string(connection)
+def _tables(selected: Mapping[TableName, CatalogEntry], patterns: Patterns) -> Iterator[Finding]:
     for name, entry in selected.items():
         if obstacle := entry.obstacle():
             named = name in patterns.named
@@ -114,18 +107,6 @@ def _tables(
                 said = obstacle if named else f"set aside: {obstacle}"
                 yield Finding(str(name), said, entry.remedy(), is_problem=named)
             continue
-        row = connection.execute(_ACCESS, [entry.oid]).fetchone()
-        assert row is not None
-        may_enter, may_read, _owns, row_security = row
-        if not may_enter:
-            schema = sql.Identifier(name.schema).as_string(connection)
-            yield Finding(
-                str(name), "its schema may not be used", f"GRANT USAGE ON SCHEMA {schema} TO {role};"
-            )
-        if not may_read:
-            yield Finding(str(name), "it may not be read", f"GRANT SELECT ON {name} TO {role};")
-        if row_security:
-            yield Finding(str(name), "row security would hide rows of it", f"ALTER ROLE {role} BYPASSRLS;")
         if as_text := _kept_as_text(entry):
             yield Finding(
                 str(name), f"kept as text: {', '.join(as_text)}", "nothing to do.", is_problem=False
@@ -163,8 +144,7 @@ def _publication(
 
 
 def _owns(connection: Connection, oid: int) -> bool:
-    row = connection.execute(_ACCESS, [oid]).fetchone()
-    return row is not None and bool(row[2])
+    return connection.execute(_OWNS, [oid]).fetchone() == (True,)
 
 
 def _slot(connection: Connection, name: str) -> Iterator[Finding]:

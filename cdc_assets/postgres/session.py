@@ -87,7 +87,8 @@ def server_errors() -> Iterator[None]:
             hint="see the server's log; the work can be started again.",
         ) from error
     except psycopg.Error as error:
-        raise CaptureError(first_line(error), hint=error.diag.message_hint or "") from error
+        hint = error.diag.message_hint or "cdc-assets check looks for what is missing at the source."
+        raise CaptureError(first_line(error), hint=hint) from error
 
 
 def first_line(error: Exception) -> str:

@@ -90,16 +90,18 @@ class Slot:
 
     def see_that_it_can_be_made(self) -> None:
         """Raise what `ensure` would, as far as it can be known before: the publication is made first."""
-        if self.state() is None:
-            row = self._connection.execute(_MAY_BE_MADE).fetchone()
-            assert row is not None
-            log_is_enough, is_allowed, there_is_room = row
-            if not log_is_enough:
-                raise wal_level_too_low()
-            if not is_allowed:
-                raise not_allowed(self._connection)
-            if not there_is_room:
-                raise no_free_slot()
+        if state := self.state():
+            _see_that_it_serves(state)
+            return
+        row = self._connection.execute(_MAY_BE_MADE).fetchone()
+        assert row is not None
+        log_is_enough, is_allowed, there_is_room = row
+        if not log_is_enough:
+            raise wal_level_too_low()
+        if not is_allowed:
+            raise not_allowed(self._connection)
+        if not there_is_room:
+            raise no_free_slot()
 
     def ensure(self, *, wait: float) -> LSN:
         """Create the slot if it is missing; where it starts.
@@ -113,10 +115,7 @@ class Slot:
                 self._skip_what_began_before(deadline, wait)
             state = self.state()
             assert state is not None
-        if obstacle := state.obstacle():
-            raise CaptureError(
-                obstacle, hint=f"drop it, or choose another name:  {drop_statement(self.name)}"
-            )
+        _see_that_it_serves(state)
         assert state.confirmed is not None
         return LSN(state.confirmed)
 
@@ -176,6 +175,11 @@ class Slot:
             self._connection.execute("select pg_drop_replication_slot(%s)", [self.name])
         except errors.ObjectInUse as error:
             raise in_use(self.name, self.holder()) from error
+
+
+def _see_that_it_serves(state: SlotState) -> None:
+    if obstacle := state.obstacle():
+        raise CaptureError(obstacle, hint=f"drop it, or choose another name:  {drop_statement(state.name)}")
 
 
 def drop_statement(name: str) -> str:

@@ -227,7 +227,9 @@ def _reading_failed(error: Refused, table: TableName) -> CaptureError:
             f"reading from the source broke off: {error}",
             hint="see the server's log; the chunk can be read again.",
         )
-    return CaptureError(f"reading {table} failed: {error}")
+    return CaptureError(
+        f"reading {table} failed: {error}", hint="cdc-assets check looks for what is missing at the source."
+    )
 
 
 _ALTERED = ("42P01", "42703")

@@ -5,6 +5,7 @@ Capture from the write-ahead log, by logical replication.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
@@ -52,6 +53,8 @@ class WalCapture(ChangeCapture):
     conninfo: Callable[[], str]
     """Asked for each connection, so that a secret is held no longer than it takes to connect."""
     patterns: Patterns
+    mentioned: Sequence[TableName] = ()
+    """Tables that the configuration says more of, elsewhere: they have to be there too."""
     batch_bytes: int = 32 << 20
     """Log received that makes a batch, whether or not `batch_delay` is over."""
     batch_delay: float = 0.5
@@ -92,11 +95,19 @@ class WalCapture(ChangeCapture):
             return Selection(tables, set_aside)
 
     def _see_that_all_match(self, found: Mapping[TableName, CatalogEntry]) -> None:
-        for name in self.patterns.named:
+        for name in (*self.patterns.named, *self.mentioned):
             if name not in found:
+                near = difflib.get_close_matches(str(name), map(str, found), n=1)
+                meant = f"did you mean {near[0]}? " if near else ""
                 raise ConfigError(
                     f"table {name} does not exist at the source",
-                    hint="see source.tables; names are taken as written, upper case included.",
+                    hint=f"{meant}Names are taken as written, upper case included.",
+                )
+        for name in self.mentioned:
+            if not self.patterns.match(name):
+                raise ConfigError(
+                    f"tables has options for {name}, which source.tables does not select",
+                    hint=f'add "{name}" to source.tables, or take its options out.',
                 )
         for pattern in self.patterns.unmatched(found):
             raise ConfigError(

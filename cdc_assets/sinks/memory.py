@@ -219,7 +219,7 @@ class MemorySink(Sink):
     @_alone
     def apply(self, batch: ChangeBatch) -> Applied:
         if self._position is None or batch.since > self._position.lsn:
-            raise SinkError(f"a batch starts at {batch.since}, later than what is held")
+            raise SinkError(f"a batch starts at {batch.since}, later than what is held", hint="start again.")
         unseeded = [
             unseen.table.name
             for changes in batch.changes

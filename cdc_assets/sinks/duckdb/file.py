@@ -172,7 +172,10 @@ def _duckdb_errors(path: Path) -> Iterator[None]:
         ) from error
     except duckdb.Error as error:
         kind = type(error).__name__.removesuffix("Exception")
-        raise SinkError(f"DuckDB refused a write to {path} ({kind} error)") from error
+        raise SinkError(
+            f"DuckDB refused a write to {path} ({kind} error)",
+            hint="was a table there changed by hand?  cdc-assets reseed copies it anew.",
+        ) from error
 
 
 def _io_remedy(said: str, path: Path) -> str:
