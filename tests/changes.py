@@ -29,9 +29,9 @@ def table(
 ) -> Table:
     """A table whose key is of numbers and whose other columns are of text."""
     made = []
-    for column in columns or ("id", "name", "body"):
+    for number, column in enumerate(columns or ("id", "name", "body"), 1):
         type_oid, type_ = (_INT8, "bigint") if column in key else (_TEXT, "text")
-        made.append(Column(column, type_oid, -1, type_, type_oid, arrow_type(type_oid, -1)))
+        made.append(Column(column, type_oid, -1, type_, type_oid, arrow_type(type_oid, -1), number=number))
     return Table(oid, TableName(schema, name), tuple(made), key)
 
 

@@ -5,7 +5,7 @@ What long work shows: bars on a terminal, plain lines elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Protocol
 
@@ -66,6 +66,14 @@ class Totals:
         return f"{self.rows:,} rows seeded, {self.changes:,} changes streamed in {seconds:.1f} s"
 
 
+def _definitions(step: Step) -> Iterator[str]:
+    """What became of tables' definitions, a line each."""
+    for name, said in step.applied.redefined.items():
+        yield f"{name} was altered: {said}"
+    for name, reason in step.applied.unseeded.items():
+        yield f"{name} has to be seeded again: {reason}"
+
+
 class _Lines:
     def __init__(self) -> None:
         self._said = time.monotonic()
@@ -88,8 +96,8 @@ class _Lines:
         self._changes += step.batch.size
         for name in step.applied.seeded:
             click.echo(f"{name} is in step at {step.batch.lsn}")
-        for name in step.applied.unseeded:
-            click.echo(f"{name} has to be seeded again: its definition changed")
+        for said in _definitions(step):
+            click.echo(said)
         now = time.monotonic()
         if self._changes and now - self._said >= _EVERY:
             rate = self._changes / (now - self._said)
@@ -132,6 +140,8 @@ class _Bars:
 
     def streamed(self, step: Step) -> None:
         self._changes += step.batch.size
+        for said in _definitions(step):
+            self._progress.console.print(said, markup=False, highlight=False)
         self._progress.update(
             self._stream,
             description=f"stream {step.batch.lsn}",

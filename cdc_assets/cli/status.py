@@ -30,9 +30,9 @@ def status(path: Path, as_json: bool) -> None:
 
 
 def _status(running: Pipeline) -> dict[str, Any]:
-    selection = running.capture.select()
-    lag = running.capture.lag()
     held = running.sink.tables()
+    selection = running.capture.select(held)
+    lag = running.capture.lag()
     tables = {
         str(name): _table(held.get(name, Held(TableState.UNSEEDED)))
         for name in sorted({*selection.tables, *held})

@@ -4,13 +4,14 @@ What events say: numbers as int or float, or the UI would not plot them.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import dagster as dg
 
 from ..model import Held, Lag
+from .tables import KnownTable
 from .tally import TableTally, Tally
+from .translator import column_schema
 
 HEARTBEAT = "cdc/stream_run"
 """On the observations a stream makes of its slot: which run it is."""
@@ -66,11 +67,8 @@ def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:
         metadata |= {"cdc/state": held.state.value, "cdc/lsn": str(held.lsn)}
         if held.rows is not None:
             metadata["dagster/row_count"] = held.rows
-        if held.definition and tally.seeded:
-            metadata["dagster/column_schema"] = _column_schema(held.definition)
+        if held.definition and (tally.seeded or tally.redefined):
+            metadata["dagster/column_schema"] = column_schema(KnownTable.of(held.definition))
+        if tally.redefined:
+            metadata["cdc/redefined"] = "\n".join(tally.redefined)
     return metadata
-
-
-def _column_schema(definition: str) -> dg.TableSchema:
-    columns = json.loads(definition)["columns"]
-    return dg.TableSchema(columns=[dg.TableColumn(name=column[0], type=column[3]) for column in columns])

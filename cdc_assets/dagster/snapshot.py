@@ -48,7 +48,7 @@ def _load(context: dg.AssetExecutionContext, pipeline: Pipeline, table: TableNam
             allow_retries=False,
         )
     wanted = _wanted(context, pipeline, table, chunks)
-    tables = pipeline.capture.select().tables
+    tables = pipeline.capture.select(pipeline.sink.tables()).tables
     keys = {chunk: key for key, chunk in chunks.items()}
     began = time.monotonic()
     for loaded in engine.load(

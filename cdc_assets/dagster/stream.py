@@ -110,7 +110,7 @@ class _Run:
 
     def _repair(self, step: Step) -> None:
         if step.applied.incomplete:
-            tables = self._pipeline.capture.select().tables
+            tables = self._pipeline.capture.select(self._pipeline.sink.tables()).tables
             engine.repair(self._pipeline.capture, self._pipeline.sink, tables)
 
     def catch_up(self) -> None:
@@ -161,8 +161,10 @@ class _Run:
     ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
         held = self._pipeline.sink.tables() if tally.tables or everything else {}
         for name in {**tally.tables, **(held if everything else {})}:
-            if tally.table(name).unseeded:
-                self._context.log.warning(f"{name} has to be seeded again: its definition changed")
+            for said in tally.table(name).redefined:
+                self._context.log.info(f"{name} was altered: {said}")
+            for reason in tally.table(name).unseeded:
+                self._context.log.warning(f"{name} has to be seeded again: {reason}")
             yield dg.AssetMaterialization(
                 self._names.mirror(name), metadata=table_metadata(tally.table(name), held.get(name))
             )

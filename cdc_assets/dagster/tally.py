@@ -27,8 +27,10 @@ class TableTally:
     last: LSN | None = None
     seeded: bool = False
     """A seed was put in place."""
-    unseeded: bool = False
-    """It has to be seeded again."""
+    redefined: list[str] = field(default_factory=list)
+    """What changed in its definition."""
+    unseeded: list[str] = field(default_factory=list)
+    """Why it has to be seeded again."""
 
     def add(self, changes: TableChanges) -> None:
         counts = np.bincount(changes.ops, minlength=256)
@@ -49,7 +51,8 @@ class TableTally:
         self.truncated += later.truncated
         self.first, self.last = self.first or later.first, later.last or self.last
         self.seeded |= later.seeded
-        self.unseeded |= later.unseeded
+        self.redefined += later.redefined
+        self.unseeded += later.unseeded
 
 
 @dataclass
@@ -72,8 +75,10 @@ class Tally:
             self.table(changes.table.name).add(changes)
         for name in step.applied.seeded:
             self.table(name).seeded = True
-        for name in step.applied.unseeded:
-            self.table(name).unseeded = True
+        for name, said in step.applied.redefined.items():
+            self.table(name).redefined.append(said)
+        for name, reason in step.applied.unseeded.items():
+            self.table(name).unseeded.append(reason)
 
     def merge(self, later: Tally) -> None:
         self.batches += later.batches

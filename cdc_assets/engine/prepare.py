@@ -18,9 +18,9 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
 
     Raises `ContinuityLost` if it cannot, and tables would be out of step without a word.
     """
-    selection = capture.select()
-    position, reason = _continuity(capture, sink)
     held = sink.tables()
+    selection = capture.select(held)
+    position, reason = _continuity(capture, sink)
     if position and reason:
         if any(table.state is TableState.SEEDED for table in held.values()):
             raise ContinuityLost(
@@ -30,8 +30,9 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
             )
         position = None
     captured = capture.captured()
+    renamed = {table.oid for name, table in selection.tables.items() if name not in held}
     for name, table in held.items():
-        if table.state is TableState.UNSEEDED:
+        if table.state is TableState.UNSEEDED or (table.definition and table.definition.oid in renamed):
             continue
         if name not in selection.tables:
             # Its changes are left out from here on; were it selected again, it would have a gap.

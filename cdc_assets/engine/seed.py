@@ -18,6 +18,7 @@ from ..model import (
     LSN,
     ChangeCapture,
     Chunk,
+    Held,
     Selection,
     Sink,
     Snapshot,
@@ -43,12 +44,24 @@ def plan(capture: ChangeCapture, sink: Sink) -> Selection:
     """Begin a seed of every selected table that has to have one."""
     # Before the tables are looked up: what is older than this, their snapshots will contain.
     head = capture.head()
-    selection = capture.select()
     held = sink.tables()
+    selection = capture.select(held)
+    renamed = {table.oid for table in selection.tables.values()} & in_step(held)
     for name, table in selection.tables.items():
-        if name not in held or held[name].state is TableState.UNSEEDED:
+        if name in held and held[name].state is not TableState.UNSEEDED:
+            continue
+        if name in held or table.oid not in renamed:  # or the stream, when it gets there, renames it
             sink.begin_seed(table, capture.plan(table), after=head)
     return selection
+
+
+def in_step(held: Mapping[TableName, Held]) -> set[int]:
+    """The OIDs of tables that have a copy which follows the stream, whatever they are called."""
+    return {
+        state.definition.oid
+        for state in held.values()
+        if state.definition and state.state is TableState.SEEDED
+    }
 
 
 def unloaded(sink: Sink) -> dict[TableName, list[Chunk]]:

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from ..model import LSN, Applied, ChangeBatch, ChangeCapture, Sink
+from .watch import Watch
 
 
 class Step(NamedTuple):
@@ -21,15 +22,21 @@ class Step(NamedTuple):
     applied: Applied
 
 
-def stream(capture: ChangeCapture, sink: Sink, *, until: LSN | None = None) -> Generator[Step, None, None]:
+def stream(
+    capture: ChangeCapture, sink: Sink, *, until: LSN | None = None, watch: Watch | None = None
+) -> Generator[Step, None, None]:
     """Keep `sink` in step; end once everything up to `until` is durable.
 
-    A step comes at least every second or so, with an empty batch when nothing happened.
+    A step comes at least every second or so, with an empty batch when nothing happened. One with a
+    batch of no extent says what `watch` found, at the point where that is so.
     """
-    with closing(capture.live(until=until)) as batches:
+    watch = watch or Watch(capture, sink)
+    with closing(capture.live(until=until, held=watch.held)) as batches:
         for batch in batches:
             applied = Applied()
             if batch.lsn > batch.since:
                 applied = sink.apply(batch)
                 batch.ack.confirm()
             yield Step(batch, applied)
+            for found in watch.passed(batch):
+                yield Step(ChangeBatch((), batch.lsn, batch.lsn), found)

@@ -14,19 +14,22 @@ from ..model import ChangeCapture, Sink, TableState
 from .prepare import prepare
 from .seed import Loaded, load, plan, repair, unloaded
 from .stream import Step, stream
+from .watch import Watch
 
 
 def catch_up(
     capture: ChangeCapture, sink: Sink, *, seed: bool = True, readers: int = 2
 ) -> Iterator[Loaded | Step]:
     """Bring `sink` to what was committed at the source when this was called, everything seeded."""
-    prepare(capture, sink)
+    if not seed:
+        prepare(capture, sink)
+    watch = Watch(capture, sink)
     target = capture.head()
     while True:
         if seed:
             yield from _bring_in(capture, sink, readers)
-            target = max(target, capture.head())
-        yield from stream(capture, sink, until=target)
+        target = max(target, watch.look() or capture.head())
+        yield from stream(capture, sink, until=target, watch=watch)
         if not seed or not _unfinished(capture, sink):
             return
 
@@ -38,13 +41,18 @@ def follow(
     stopping: Callable[[], bool],
     seed: bool = True,
     readers: int = 2,
+    watch_every: float = 10.0,
 ) -> Iterator[Loaded | Step]:
     """Keep `sink` in step until `stopping` says so, which is looked at after each batch.
 
     Seeds run beside the stream, so that a table that is added does not hold back the others.
     """
     prepare(capture, sink)
-    with _seeding(capture, sink, readers) as seeding, closing(stream(capture, sink)) as steps:
+    watch = Watch(capture, sink, every=watch_every)
+    with (
+        _seeding(capture, sink, readers) as seeding,
+        closing(stream(capture, sink, watch=watch)) as steps,
+    ):
         if seed:
             seeding.wake()
         for step in steps:
@@ -52,12 +60,14 @@ def follow(
             yield step
             if stopping():
                 return
-            if seed and (step.applied.unseeded or step.applied.incomplete):
+            if seed and (step.applied.unseeded or step.applied.incomplete or watch.found_unseeded):
+                watch.found_unseeded = False
                 seeding.wake()
 
 
 def _bring_in(capture: ChangeCapture, sink: Sink, readers: int) -> Generator[Loaded, None, None]:
     """Load everything that is not seeded; what the stream must bring is left to it."""
+    prepare(capture, sink)
     while True:
         tables = plan(capture, sink).tables
         if not repair(capture, sink, tables):
@@ -71,7 +81,7 @@ def _bring_in(capture: ChangeCapture, sink: Sink, readers: int) -> Generator[Loa
 def _unfinished(capture: ChangeCapture, sink: Sink) -> bool:
     held = sink.tables()
     return any(
-        name not in held or held[name].state is not TableState.SEEDED for name in capture.select().tables
+        name not in held or held[name].state is not TableState.SEEDED for name in capture.select(held).tables
     )
 
 

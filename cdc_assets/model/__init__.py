@@ -13,6 +13,8 @@ from .changes import UPDATE as UPDATE
 from .changes import Ack as Ack
 from .changes import ChangeBatch as ChangeBatch
 from .changes import TableChanges as TableChanges
+from .evolution import Evolution as Evolution
+from .evolution import evolution as evolution
 from .lag import Lag as Lag
 from .lsn import LSN as LSN
 from .net import NetChanges as NetChanges
@@ -23,6 +25,8 @@ from .sink import Held as Held
 from .sink import Sink as Sink
 from .sink import TableState as TableState
 from .table import Column as Column
+from .table import Evidence as Evidence
+from .table import File as File
 from .table import ReplicaIdentity as ReplicaIdentity
 from .table import Table as Table
 from .table import TableName as TableName

@@ -5,9 +5,10 @@ Where changes come from.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 import pyarrow as pa
@@ -68,8 +69,12 @@ class ChangeCapture(ABC):
     """
 
     @abstractmethod
-    def select(self) -> Selection:
-        """The tables to copy, as they are defined now. Read-only."""
+    def select(self, known: Collection[TableName] = ()) -> Selection:
+        """The tables to copy, as they are defined now. Read-only.
+
+        That there is none where the configuration means one is an error, unless there was one:
+        `known` are the tables that the sink has heard of.
+        """
 
     @abstractmethod
     def captured(self) -> set[TableName]:
@@ -92,8 +97,14 @@ class ChangeCapture(ABC):
         """Open a consistent view of `tables` to seed a sink from. It never moves the slot."""
 
     @abstractmethod
-    def live(self, *, until: LSN | None = None) -> Generator[ChangeBatch, None, None]:
-        """Stream from the last confirmed batch; end with the batch that reaches `until`."""
+    def live(
+        self, *, until: LSN | None = None, held: Mapping[int, Table] = MappingProxyType({})
+    ) -> Generator[ChangeBatch, None, None]:
+        """Stream from the last confirmed batch; end with the batch that reaches `until`.
+
+        `held` are the definitions that the sink has, by the table's OID, with the evidence of the
+        last look; a definition in the stream is made out against the one before it. It may change.
+        """
 
     @abstractmethod
     def head(self) -> LSN:

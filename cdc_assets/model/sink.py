@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import pyarrow as pa
@@ -40,8 +40,10 @@ class Held:
     chunks_loaded: int = 0
     reason: str | None = None
     """Why the table has to be seeded again, where it has."""
-    definition: str | None = None
-    """`Table.to_json` of the copy, or of the seed while there is no copy."""
+    definition: Table | None = None
+    """Of the copy; None while there is none."""
+    seed: Table | None = None
+    """The definition of the seed that is under way, if one is."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ class Applied:
 
     seeded: tuple[TableName, ...] = ()
     """Tables whose seed it completed."""
-    unseeded: tuple[TableName, ...] = ()
-    """Tables that have to be seeded again: their definition changed."""
+    unseeded: Mapping[TableName, str] = field(default_factory=dict)
+    """Tables that have to be seeded again, and why."""
+    redefined: Mapping[TableName, str] = field(default_factory=dict)
+    """Tables whose copy was given another definition, and what changed."""
     incomplete: bool = False
     """A seed waits for rows to be read again: see `missing`."""
 
@@ -148,6 +152,13 @@ class Sink(ABC):
 
         What of it the sink holds already is left out. A batch that starts later than
         the sink's position is refused: something between the two would be lost.
+        """
+
+    @abstractmethod
+    def redefine(self, tables: Iterable[Table]) -> Applied:
+        """The source has `tables` so, as of the position; no change to a row has said so.
+
+        A copy that follows the stream is given the definition, or has to be seeded again.
         """
 
     @abstractmethod

@@ -1,17 +1,21 @@
 """
-What the source says about a table: its name, its columns, what identifies a row.
+What the source says about a table: its name, its columns, what identifies a row; and the
+evidence by which a later look tells what was done to it in between.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+
+from . import arrow
 
 _PLAIN = re.compile(r"[a-z_][a-z0-9_$]*\Z")
 
@@ -62,6 +66,53 @@ class Column:
     """What a batch carries it as."""
     nullable: bool = field(default=True, compare=False)
     """As far as the catalog was asked; the log does not say."""
+    number: int = 0
+    """The attribute number: a column's own for as long as the table exists, whatever its name.
+    0 where it is not known."""
+    missing: pa.Array | None = field(default=None, compare=False)
+    """The value, alone in an array, of rows that are older than the column; None for null."""
+
+
+class File(NamedTuple):
+    """Where a table, or one of its partitions, has its rows."""
+
+    oid: int
+    filenode: int
+    """Another after everything that writes the table anew."""
+    attached: bool = False
+    """The partition was a table before it was one, and may have brought rows along."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a look at the catalog found beside the definition."""
+
+    highest: int = 0
+    """The highest attribute number ever given to a column, dropped ones included."""
+    versions: Mapping[int, int] = field(default_factory=dict)
+    """By attribute number: the transaction that last touched the column's definition."""
+    files: tuple[File, ...] = ()
+    """One, or one for each leaf of a partitioned table."""
+    labels: Mapping[int, str] = field(default_factory=dict)
+    """By OID: the labels of the enums that values are written with."""
+    circumstances: Mapping[str, str] = field(default_factory=dict)
+    """What else decides which rows there are and how they are written: row filter, composite types."""
+
+    def shows_rewrite_since(self, earlier: Evidence) -> bool:
+        """Whether rows that were there earlier were written anew, or are there no more."""
+        now = {file.oid: file.filenode for file in self.files}
+        return any(now.get(file.oid) != file.filenode for file in earlier.files)
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Evidence:
+        """What `asdict` made, after a way through JSON, where keys are text."""
+        return cls(
+            highest=found["highest"],
+            versions={int(number): version for number, version in found["versions"].items()},
+            files=tuple(File(*file) for file in found["files"]),
+            labels={int(oid): label for oid, label in found["labels"].items()},
+            circumstances=found["circumstances"],
+        )
 
 
 @dataclass(frozen=True)
@@ -74,18 +125,49 @@ class Table:
     key: tuple[str, ...]
     """The columns that identify a row in the log, in the order of `columns`."""
     identity: ReplicaIdentity = field(default=ReplicaIdentity.DEFAULT, compare=False)
+    evidence: Evidence = field(default=Evidence(), compare=False)
+    """Of the last look before, where the definition comes from the log."""
+    doubt: str | None = field(default=None, compare=False)
+    """Why it cannot be told how the definition before became this one."""
+    rewritten: bool = field(default=False, compare=False)
+    """The table was, or may have been, written anew since that look."""
 
     @cached_property
     def schema(self) -> pa.Schema:
         return pa.schema([(column.name, column.arrow) for column in self.columns])
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
     def to_json(self) -> str:
-        """The definition as text: equal texts for equal definitions, so a sink can keep and compare it."""
+        """The definition as text, for a sink to keep."""
         return json.dumps(
             {
                 "oid": self.oid,
-                "name": [*self.name],
-                "columns": [[c.name, c.oid, c.typmod, c.type, str(c.arrow)] for c in self.columns],
-                "key": [*self.key],
+                "name": self.name,
+                "columns": [
+                    [c.name, c.oid, c.typmod, c.type, c.base, str(c.arrow), c.nullable, c.number]
+                    for c in self.columns
+                ],
+                "key": self.key,
+                "identity": self.identity.value,
+                "evidence": asdict(self.evidence),
             }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Table:
+        found = json.loads(text)
+        columns = (
+            Column(name, oid, typmod, type_, base, arrow.type_named(kept_as), nullable, number)
+            for name, oid, typmod, type_, base, kept_as, nullable, number in found["columns"]
+        )
+        return cls(
+            found["oid"],
+            TableName(*found["name"]),
+            tuple(columns),
+            tuple(found["key"]),
+            ReplicaIdentity(found["identity"]),
+            Evidence.of(found["evidence"]),
         )

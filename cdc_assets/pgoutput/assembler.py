@@ -47,9 +47,9 @@ def _among(kinds: bytes) -> Bools:
 
 _IS_ROW, _IS_CHANGE, _IS_CONTROL, _IS_KNOWN = map(_among, (b"IUD", b"IUDT", b"RT", b"\0BCIUDRTYO"))
 
-Describe = Callable[[messages.Relation], Table | None]
-"""Makes a table of what the log says of one, which leaves out some of its types and keys;
-None for one whose changes are not wanted."""
+Describe = Callable[[messages.Relation, Table | None], Table | None]
+"""Makes a table of what the log says of one, which leaves out a good deal, given its definition
+before; None for one whose changes are not wanted."""
 
 
 class Assembler:
@@ -149,7 +149,7 @@ class Assembler:
             row = int(np.searchsorted(stream.row_place, place))
             if message[0] == messages.RELATION:
                 relation = messages.relation(message)
-                table = self._describe(relation)
+                table = self._describe(relation, tables.get(relation.oid))
                 if relation.oid in tables and tables[relation.oid] == table:
                     continue
                 tables[relation.oid] = table

@@ -6,18 +6,31 @@ https://www.postgresql.org/docs/current/catalogs.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
+import pyarrow as pa
 from psycopg.rows import class_row
 
 from ..errors import UnusableTable
-from ..model import Column, ReplicaIdentity, Table, TableName
+from ..model import Column, Evidence, File, ReplicaIdentity, Table, TableName
+from ..pgoutput.cells import Cells
 from ..pgoutput.messages import Relation
-from ..pgoutput.types import arrow_type
+from ..pgoutput.types import arrow_type, from_text
+from .alignment import aligned
+from .publication import Published
 from .session import Connection
+from .usertypes import UserTypes
 
-_TABLES = """
+# What attaches a table touches each of its columns; a table that is made as a partition has them
+# from the command that made its row type too.
+_BORN_A_PARTITION = """
+exists (select from pg_class t join pg_type y on y.oid = t.reltype join pg_attribute a on a.attrelid = t.oid
+        where t.oid = up.relid and a.attnum > 0 and a.xmin = y.xmin and a.cmin = y.cmin)
+"""
+_TABLES = f"""
 select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
        c.relpersistence::text as persistence, c.relreplident::text as identity,
        c.relispartition as is_partition,
@@ -25,27 +38,35 @@ select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::
        has_any_column_privilege(c.oid, 'select') as may_be_read,
        row_security_active(c.oid) as hides_rows, quote_ident(current_user) as role,
        coalesce((select i.indkey::int2[] from pg_index i
-                 where i.indrelid = c.oid and i.indisprimary), '{}') as primary_key,
+                 where i.indrelid = c.oid and i.indisprimary), '{{}}') as primary_key,
        coalesce((select i.indkey::int2[] from pg_index i
                  where i.indrelid = c.oid
                    and case c.relreplident when 'i' then i.indisreplident
                                            when 'd' then i.indisprimary and i.indimmediate end),
-                '{}') as identity_key,
+                '{{}}') as identity_key,
        (select coalesce(json_agg(json_build_array(a.attnum, a.attname, a.atttypid::bigint, a.atttypmod,
-                   format_type(a.atttypid, a.atttypmod), a.attgenerated, not a.attnotnull)
+                   format_type(a.atttypid, a.atttypmod), a.attgenerated, not a.attnotnull,
+                   a.xmin::text::bigint, array_to_string(m.attmissingval, ''))
                    order by a.attnum), '[]')
-        from pg_attribute a
-        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
+        from pg_attribute a left join lateral (
+            select x.attmissingval from pg_partition_tree(c.oid) l join pg_attribute x on x.attrelid = l.relid
+            where c.relkind = 'p' and l.isleaf and x.attname = a.attname and x.atthasmissing
+            union all select a.attmissingval where c.relkind <> 'p' limit 1) m on true
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
+       c.relnatts as highest,
+       case when c.relkind = 'p' then
+           (select coalesce(json_agg(json_build_array(l.relid::oid::bigint,
+                       pg_relation_filenode(l.relid)::bigint, exists (
+                           select from pg_partition_ancestors(l.relid) up
+                           where up.relid <> c.oid and not ({_BORN_A_PARTITION.strip()})))), '[]')
+            from pg_partition_tree(c.oid) l where l.isleaf)
+           else json_build_array(json_build_array(c.oid::bigint, pg_relation_filenode(c.oid)::bigint, false))
+       end as files
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where """
 _IN_PATTERN = """c.relkind in ('r', 'p', 'v', 'm', 'f')
   and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"""
 
-_DOMAIN = """
-select typbasetype::bigint, typtypmod from pg_type where oid = %s and typtype = 'd'
-"""
-_FIRST_OF_USERS = 16_384
-"""OIDs below are PostgreSQL's own, and none of those is a domain worth asking for."""
 _OUTPUT = """
 select t.oid::bigint, f.pronamespace::regnamespace::text, f.proname
 from pg_type t join pg_proc f on f.oid = t.typoutput where t.oid = any(%s)
@@ -62,6 +83,10 @@ class CatalogColumn(NamedTuple):
     generated: str
     """'' for a column that is not."""
     nullable: bool
+    version: int
+    """The transaction that last touched the definition."""
+    missing: str | None
+    """What rows have that are older than the column, if it is not null."""
 
 
 class CatalogEntry(NamedTuple):
@@ -86,6 +111,8 @@ class CatalogEntry(NamedTuple):
     identity_key: list[int]
     """Attribute numbers of what the log names a changed row by, but for identity FULL."""
     columns: list[CatalogColumn]
+    highest: int
+    files: list[File]
 
     @property
     def table_name(self) -> TableName:
@@ -128,11 +155,14 @@ class CatalogEntry(NamedTuple):
 
 
 class Catalog:
-    """Reads definitions through one connection."""
+    """Reads definitions through one connection, all as of one look at types and publication."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._domains: dict[int, tuple[int, int] | None] = {}
+    def __init__(self, connection: Connection, published: Mapping[TableName, Published]) -> None:
+        self._connection, self._published = connection, published
+
+    @cached_property
+    def _types(self) -> UserTypes:
+        return UserTypes(self._connection)
 
     def relations(self) -> list[CatalogEntry]:
         """Every relation a user made that a pattern could mean."""
@@ -146,22 +176,21 @@ class Catalog:
         with self._connection.cursor(row_factory=class_row(CatalogEntry)) as cursor:
             found = cursor.execute(f"{_TABLES}{where} order by schema, name", parameters).fetchall()
         return [
-            entry._replace(columns=[CatalogColumn(*column) for column in entry.columns]) for entry in found
+            entry._replace(
+                columns=[CatalogColumn(*column) for column in entry.columns],
+                files=sorted(File(*file) for file in entry.files),
+            )
+            for entry in found
         ]
 
-    def table(self, relation: CatalogEntry, published: Iterable[str] | None = None) -> Table:
-        """The definition of a relation: of its columns, those a publication sends."""
+    def table(self, relation: CatalogEntry) -> Table:
+        """The definition of a relation: of its columns, those that the publication sends, or would."""
         if obstacle := relation.obstacle():
             raise UnusableTable(
                 f"table {relation.table_name} cannot be mirrored: {obstacle}",
                 hint=relation.remedy(),
             )
-        wanted = set(published) if published is not None else None
-        sent = [
-            column
-            for column in relation.columns
-            if (column.name in wanted if wanted is not None else not column.generated)
-        ]
+        sent = self._sent(relation)
         key = set(relation.key())
         if hidden := key - {column.number for column in sent}:
             names = ", ".join(column.name for column in relation.columns if column.number in hidden)
@@ -173,49 +202,114 @@ class Catalog:
         return Table(
             relation.oid,
             relation.table_name,
-            tuple(self._column(c.name, c.oid, c.typmod, c.type, c.nullable) for c in sent),
+            tuple(self._column(c.name, c.oid, c.typmod, c.type, c) for c in sent),
             tuple(column.name for column in sent if column.number in key),
             ReplicaIdentity(relation.identity),
+            self._evidence(relation, sent),
         )
 
-    def described(self, relation: Relation) -> Table | None:
-        """The definition the log gives, with what it leaves out: what domains are made of, and
-        the key under identity FULL, where every column is marked as one. None without a key."""
-        key = {column.name for column in relation.columns if column.in_identity}
-        if relation.identity is ReplicaIdentity.FULL:
-            known = self.relation(relation.oid)
-            numbers = known.key() if known else []
-            key = {c.name for c in (known.columns if known else []) if c.number in numbers}
+    def _sent(self, relation: CatalogEntry) -> list[CatalogColumn]:
+        published = self._published.get(relation.table_name)
+        if published is None or published.columns is None:
+            return [column for column in relation.columns if not column.generated]
+        return [column for column in relation.columns if column.name in published.columns]
+
+    def _evidence(self, relation: CatalogEntry, sent: Sequence[CatalogColumn]) -> Evidence:
+        published = self._published.get(relation.table_name)
+        oids = [column.oid for column in sent]
+        row_filter = (published.row_filter if published else None) or ""
+        return Evidence(
+            highest=relation.highest,
+            versions={column.number: column.version for column in sent},
+            files=tuple(relation.files),
+            labels=self._types.labels(oids),
+            circumstances={"row filter": row_filter, **self._types.composites(oids)},
+        )
+
+    def described(self, relation: Relation, held: Table | None) -> Table:
+        """The definition the log gives, with what it leaves out: which attribute each column is, what
+        domains are made of, and the key under identity FULL, where every column is marked as one.
+
+        `held` is the definition before, with the evidence of the last look at the catalog.
+        """
+        entry = self.relation(relation.oid)
+        now = {column.number: column for column in (self._sent(entry) if entry else [])}
+        numbers = _numbers(relation, held, now, entry.highest if entry else 0)
         types = self._format_types([(column.oid, column.typmod) for column in relation.columns])
         columns = tuple(
-            self._column(column.name, column.oid, column.typmod, type_)
-            for column, type_ in zip(relation.columns, types, strict=True)
+            self._column(column.name, column.oid, column.typmod, type_, now.get(number), number)
+            for column, type_, number in zip(
+                relation.columns, types, numbers or [0] * len(relation.columns), strict=True
+            )
         )
-        names = tuple(column.name for column in columns if column.name in key)
-        if not names:
-            return None
-        return Table(relation.oid, relation.name, columns, names, relation.identity)
+        doubt = None if numbers else "its columns were changed more than once"
+        key = {column.name for column in relation.columns if column.in_identity}
+        if relation.identity is ReplicaIdentity.FULL:
+            key = {now[number].name for number in (entry.key() if entry else []) if number in now}
+            if held and key != set(held.key):
+                doubt = "its key was changed under REPLICA IDENTITY FULL"
+        evidence = held.evidence if held else Evidence()
+        return Table(
+            relation.oid,
+            relation.name,
+            columns,
+            tuple(column.name for column in columns if column.name in key),
+            relation.identity,
+            replace(evidence, highest=max([evidence.highest, *(numbers or [])])),
+            doubt,
+            rewritten=entry is None or Evidence(files=tuple(entry.files)).shows_rewrite_since(evidence),
+        )
 
     def _format_types(self, types: Sequence[tuple[int, int]]) -> list[str]:
+        if not types:
+            return []
         query = "select format_type(o, m) from unnest(%s::oid[], %s::int[]) as t(o, m)"
         oids, typmods = zip(*types, strict=True)
         return [row[0] for row in self._connection.execute(query, [[*oids], [*typmods]])]
 
-    def _column(self, name: str, oid: int, typmod: int, type_: str, nullable: bool = True) -> Column:
-        base, base_typmod = oid, typmod
-        while found := self._domain(base):
-            base, base_typmod = found
-        return Column(name, oid, typmod, type_, base, arrow_type(base, base_typmod), nullable)
-
-    def _domain(self, oid: int) -> tuple[int, int] | None:
-        """What a domain is made of; it cannot be changed, so it is asked for once."""
-        if oid < _FIRST_OF_USERS:
-            return None
-        if oid not in self._domains:
-            self._domains[oid] = self._connection.execute(_DOMAIN, [oid]).fetchone()
-        return self._domains[oid]
+    def _column(
+        self,
+        name: str,
+        oid: int,
+        typmod: int,
+        type_: str,
+        now: CatalogColumn | None,
+        number: int | None = None,
+    ) -> Column:
+        """A column, and what the catalog knows of the attribute that it is."""
+        base, base_typmod = self._types.base(oid, typmod)
+        column = Column(
+            name,
+            oid,
+            typmod,
+            type_,
+            base,
+            arrow_type(base, base_typmod),
+            nullable=now.nullable if now else True,
+            number=now.number if now and number is None else number or 0,
+        )
+        if now is None or now.missing is None or now.oid != oid:
+            return column
+        missing = from_text(column, Cells.of(pa.array([now.missing], pa.large_string())), TableName("", ""))
+        return replace(column, missing=missing)
 
     def output_functions(self, table: Table) -> Mapping[int, tuple[str, str]]:
         """By type OID: schema and name of the function that writes its values."""
         oids = list({column.oid for column in table.columns})
         return {oid: (schema, name) for oid, schema, name in self._connection.execute(_OUTPUT, [oids])}
+
+
+def _numbers(
+    relation: Relation, held: Table | None, now: Mapping[int, CatalogColumn], highest_now: int
+) -> list[int] | None:
+    """The attribute number of each column, or None if it cannot be told."""
+    if held is None:
+        names = [column.name for column in relation.columns]
+        return list(now) if names == [column.name for column in now.values()] else None
+    return aligned(
+        len(relation.columns),
+        [column.number for column in held.columns],
+        list(now),
+        highest=held.evidence.highest,
+        highest_now=highest_now,
+    )

@@ -45,7 +45,7 @@ class Finding:
 def findings(connection: Connection, name: str, patterns: Patterns) -> Iterator[Finding]:
     """Everything that is to be said, worst first within each part."""
     yield from _server(connection)
-    every = {entry.table_name: entry for entry in Catalog(connection).relations()}
+    every = {entry.table_name: entry for entry in Catalog(connection, {}).relations()}
     yield from _selection(patterns, every)
     selected = {
         table: entry

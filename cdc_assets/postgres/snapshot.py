@@ -49,7 +49,7 @@ class WalSnapshot:
 
     def learn(self, connection: Connection, tables: Sequence[Table]) -> None:
         """Ask once how the values of `tables` are written."""
-        catalog = Catalog(connection)
+        catalog = Catalog(connection, self._published)
         for table in tables:
             self._outputs |= catalog.output_functions(table)
 

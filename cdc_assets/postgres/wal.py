@@ -7,10 +7,11 @@ from __future__ import annotations
 import contextlib
 import difflib
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 from psycopg import errors
 
@@ -31,7 +32,7 @@ from ..model import (
 from ..pgoutput.assembler import Assembler
 from ..pgoutput.messages import Relation
 from . import chunks, continuity, lag, snapshot
-from .catalog import Catalog, CatalogEntry
+from .catalog import Catalog
 from .patterns import Patterns
 from .preflight import Finding, findings
 from .publication import Publication, Published
@@ -71,12 +72,11 @@ class WalCapture(ChangeCapture):
 
     publication = slot
 
-    def select(self) -> Selection:
+    def select(self, known: Collection[TableName] = ()) -> Selection:
         with session(self.conninfo()) as connection:
-            catalog = Catalog(connection)
-            published = Publication(connection, self.publication).tables()
+            catalog = Catalog(connection, Publication(connection, self.publication).tables())
             found = {entry.table_name: entry for entry in catalog.relations()}
-            self._see_that_all_match(found)
+            self._see_that_all_match({*found, *known})
             tables, set_aside = {}, {}
             for name, entry in found.items():
                 if not self.patterns.match(name):
@@ -84,9 +84,8 @@ class WalCapture(ChangeCapture):
                 named = name in self.patterns.named
                 if entry.is_partition and not named:
                     continue  # its root stands for it
-                columns = published[name].columns if name in published else None
                 try:
-                    tables[name] = catalog.table(entry, columns)
+                    tables[name] = catalog.table(entry)
                 except UnusableTable as error:
                     if named:
                         raise
@@ -94,7 +93,7 @@ class WalCapture(ChangeCapture):
                         set_aside[name] = f"{entry.obstacle() or error} ({error.hint})"
             return Selection(tables, set_aside)
 
-    def _see_that_all_match(self, found: Mapping[TableName, CatalogEntry]) -> None:
+    def _see_that_all_match(self, found: Collection[TableName]) -> None:
         for name in (*self.patterns.named, *self.mentioned):
             if name not in found:
                 near = difflib.get_close_matches(str(name), map(str, found), n=1)
@@ -176,10 +175,12 @@ class WalCapture(ChangeCapture):
             Slot(connection, self.slot).drop()
             Publication(connection, self.publication).drop()
 
-    def live(self, *, until: LSN | None = None) -> Generator[ChangeBatch, None, None]:
+    def live(
+        self, *, until: LSN | None = None, held: Mapping[int, Table] = MappingProxyType({})
+    ) -> Generator[ChangeBatch, None, None]:
         receiver, start = self._stream()
         with closing(receiver):
-            yield from self._batches(receiver, Assembler(self._describe, start), until)
+            yield from self._batches(receiver, Assembler(partial(self._describe, held), start), until)
 
     def _batches(self, receiver: Receiver, assembler: Assembler, until: LSN | None) -> Iterator[ChangeBatch]:
         """Batches that are full, or whose first change has waited long enough; empty ones now and then."""
@@ -243,8 +244,12 @@ class WalCapture(ChangeCapture):
         with session(self.conninfo()) as connection:
             return Slot(connection, self.slot).holder()
 
-    def _describe(self, relation: Relation) -> Table | None:
+    def _describe(self, held: Mapping[int, Table], relation: Relation, before: Table | None) -> Table | None:
         if not self.patterns.match(relation.name):
             return None
+        looked_at = held.get(relation.oid)
+        if before and looked_at:
+            before = replace(before, evidence=looked_at.evidence)
         with session(self.conninfo()) as connection:
-            return Catalog(connection).described(relation)
+            catalog = Catalog(connection, Publication(connection, self.publication).tables())
+            return catalog.described(relation, before or looked_at)

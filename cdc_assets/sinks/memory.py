@@ -26,6 +26,7 @@ from ..model import (
     ChangeBatch,
     Chunk,
     Differences,
+    Evolution,
     Held,
     Position,
     Sink,
@@ -33,6 +34,7 @@ from ..model import (
     TableChanges,
     TableName,
     TableState,
+    evolution,
 )
 
 Key = tuple[Any, ...]
@@ -139,7 +141,7 @@ class MemorySink(Sink):
         if not in_step:
             self._freeze(table)
         held = self._held.get(table, Held(TableState.UNSEEDED))
-        self._held[table] = replace(held, state=TableState.UNSEEDED, reason=reason)
+        self._held[table] = replace(held, state=TableState.UNSEEDED, seed=None, reason=reason)
 
     def _freeze(self, table: TableName) -> None:
         """Have the copy, if it followed the stream, stay what it is."""
@@ -156,10 +158,7 @@ class MemorySink(Sink):
         self._chunks[table.name] = dict.fromkeys(chunks)
         held = self._held.get(table.name, Held(TableState.UNSEEDED))
         self._held[table.name] = replace(
-            held,
-            state=TableState.SEEDING,
-            generation=held.generation + 1,
-            definition=held.definition if table.name in self.copies else table.to_json(),
+            held, state=TableState.SEEDING, generation=held.generation + 1, seed=table
         )
 
     @_alone
@@ -220,30 +219,45 @@ class MemorySink(Sink):
     def apply(self, batch: ChangeBatch) -> Applied:
         if self._position is None or batch.since > self._position.lsn:
             raise SinkError(f"a batch starts at {batch.since}, later than what is held", hint="start again.")
-        unseeded = [
-            unseen.table.name
-            for changes in batch.changes
-            if (unseen := changes.after(self._position.lsn)) and not self._take(unseen)
-        ]
+        step = _Step()
+        for changes in batch.changes:
+            if unseen := changes.after(self._position.lsn):
+                self._take(unseen, step)
         self._position = replace(self._position, lsn=max(self._position.lsn, batch.lsn))
+        return self._finished(step)
+
+    @_alone
+    def redefine(self, tables: Iterable[Table]) -> Applied:
+        step = _Step()
+        for table in tables:
+            name = self._name_of(table)
+            if name in self._live:
+                name = self._redefine_copy(name, table, step)
+            if seed := self._seeds.get(name):
+                way = evolution(seed.table, table)
+                if way.obstacle or seed.table != table:
+                    self._unseed(name, way, step)
+                else:
+                    seed.table = table
+        return self._finished(step)
+
+    def _finished(self, step: _Step) -> Applied:
+        assert self._position
         under_way = list(self._seeds)
         seeded = [name for name in under_way if self._finish(name, self._position.lsn)]
-        return Applied(tuple(seeded), tuple(unseeded), bool(self.missing()))
+        return Applied(tuple(seeded), step.unseeded, step.redefined, bool(self.missing()))
 
-    def _take(self, changes: TableChanges) -> bool:
-        """False if the table has to be seeded again."""
-        name = changes.table.name
-        if name in self._live and changes.table != self._tables[name]:
-            self._freeze(name)
-            if self.is_seeded(name):
-                self.mark_unseeded(name, "its definition changed")
-                return False
+    def _take(self, changes: TableChanges, step: _Step) -> None:
+        table = changes.table
+        name = self._name_of(table)
+        if name in self._live and table != self._tables[name]:
+            name = self._redefine_copy(name, table, step)
         if (seed := self._seeds.get(name)) and (late := changes.after(seed.after)):
-            if changes.table != seed.table:
-                self.mark_unseeded(name, "its definition changed")
-                return False
-            seed.log += [_Truncation(late.truncated)] if late.truncated else []
-            seed.log += _each(late)
+            if table != seed.table:
+                self._unseed(name, evolution(seed.table, table), step)
+            else:
+                seed.log += [_Truncation(late.truncated)] if late.truncated else []
+                seed.log += _each(late)
         if name in self._live:
             copy = self.copies[name]
             if changes.truncated:
@@ -251,7 +265,43 @@ class MemorySink(Sink):
             left = _Left()
             for change in _each(changes):
                 _play(change, copy, left)
-        return True
+
+    def _name_of(self, table: Table) -> TableName:
+        """What a table is called here, which keeps its OID if it is renamed."""
+        if table.name not in self._held:
+            for name, held in self._held.items():
+                if (held.definition or held.seed or table).oid == table.oid:
+                    return name
+        return table.name
+
+    def _redefine_copy(self, name: TableName, table: Table, step: _Step) -> TableName:
+        """What the copy is called afterwards."""
+        way = evolution(self._tables[name], table)
+        if way.obstacle:
+            self._freeze(name)
+            if self.is_seeded(name):
+                self._unseed(name, way, step)
+            else:
+                self._held[name] = replace(self._held[name], reason=way.obstacle)
+            return name
+        if name != table.name:
+            if name in self._seeds:
+                self._unseed(name, Evolution(obstacle=f"it was renamed to {table.name}"), step)
+            self.copies[table.name] = self.copies.pop(name)
+            self._held[table.name] = self._held.pop(name)
+            self._tables[table.name] = self._tables.pop(name)
+            self._chunks[table.name] = self._chunks.pop(name)
+            self._live = self._live - {name} | {table.name}
+        _evolve(self.copies[table.name], table, way)
+        self._tables[table.name] = table
+        self._held[table.name] = replace(self._held[table.name], definition=table)
+        if way.said:
+            step.redefined[table.name] = way.said
+        return table.name
+
+    def _unseed(self, name: TableName, way: Evolution, step: _Step) -> None:
+        step.unseeded[name] = reason = way.obstacle or "its definition changed"
+        self.mark_unseeded(name, reason, in_step=True)
 
     def _is_complete(self, name: TableName) -> bool:
         """Whether the stream has passed everything that the seed is made of."""
@@ -278,9 +328,37 @@ class MemorySink(Sink):
             state=TableState.SEEDED,
             lsn=position,
             reason=None,
-            definition=seed.table.to_json(),
+            definition=seed.table,
+            seed=None,
         )
         return True
+
+
+@dataclass
+class _Step:
+    """What a batch, or a look at the catalog, brings about."""
+
+    unseeded: dict[TableName, str] = field(default_factory=dict)
+    redefined: dict[TableName, str] = field(default_factory=dict)
+
+
+def _evolve(copy: Rows, table: Table, way: Evolution) -> None:
+    for versions in copy.values():
+        for number, (lsn, row) in enumerate(versions):
+            kept = {
+                way.renamed.get(name, name): cell for name, cell in row.items() if name not in way.dropped
+            }
+            new = {name: value[0].as_py() if value else None for name, value in way.added.items()}
+            as_text = {name: f"{kept[name]:f}" for name in way.retyped if _becomes_text(table, kept, name)}
+            versions[number] = lsn, kept | new | as_text
+    rows = [version for versions in copy.values() for version in versions]
+    copy.clear()
+    for version in rows:
+        copy.setdefault(_key(table, version[1]), []).append(version)
+
+
+def _becomes_text(table: Table, row: Row, name: str) -> bool:
+    return row[name] is not None and pa.types.is_string_view(table.schema.field(name).type)
 
 
 class _Left:

@@ -5,10 +5,11 @@ A capture that needs no server: it plays what it is given, and fails where it is
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow as pa
@@ -89,7 +90,7 @@ class ReplayCapture(ChangeCapture):
             raise failure
         self.steps.append(name)
 
-    def select(self) -> Selection:
+    def select(self, known: Collection[TableName] = ()) -> Selection:
         return Selection(dict(self.tables), {})
 
     def captured(self) -> set[TableName]:
@@ -120,7 +121,9 @@ class ReplayCapture(ChangeCapture):
         self._written = max(self._written, at)
         yield _ReplaySnapshot(self, at)
 
-    def live(self, *, until: LSN | None = None) -> Generator[ChangeBatch, None, None]:
+    def live(
+        self, *, until: LSN | None = None, held: Mapping[int, Table] = MappingProxyType({})
+    ) -> Generator[ChangeBatch, None, None]:
         """Without `until` it does not end, as a quiet server's stream does not."""
         self.step("live")
         if self.confirmed is None:

@@ -40,6 +40,7 @@ SETTINGS = {
     "max_replication_slots": "30",
     "max_wal_senders": "30",
     "max_connections": "200",
+    "max_prepared_transactions": "20",
     "listen_addresses": "127.0.0.1",
 }
 

@@ -39,7 +39,7 @@ def test_a_step_says_what_a_batch_brought_about(capture, streaming):
     first, second = stream(capture, streaming)
 
     assert (first.batch.size, first.batch.commits) == (1, 1)
-    assert (second.batch.lsn, second.applied.unseeded) == (320, ())
+    assert (second.batch.lsn, second.applied.unseeded) == (320, {})
 
 
 def test_what_the_sink_could_not_write_is_never_confirmed(capture, streaming):

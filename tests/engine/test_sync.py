@@ -5,6 +5,7 @@ The whole job in one process: seeds beside the stream, and how it ends.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from changes import ITEMS, batch, commit, delete, insert, record_batch, table
@@ -15,7 +16,7 @@ from cdc_assets.engine import Loaded, Step
 from cdc_assets.errors import CaptureError, SinkError
 from cdc_assets.model import TableState
 
-WIDER = table("items", "id", "name", "body", "note")
+WIDER = replace(table("items", "id", "name", "body", "note"), rewritten=True)
 
 
 def follow(capture, sink, *, until, seed=True):

@@ -12,7 +12,7 @@ from oracle import UNCHANGED, Change, changes
 from recording import as_text, commit_ends, each, framed, frames, keepalive, log_data, logged, record
 
 from cdc_assets.errors import ProtocolError
-from cdc_assets.model import LSN, Ack, ChangeBatch, TableChanges
+from cdc_assets.model import LSN, Ack, ChangeBatch, Table, TableChanges
 from cdc_assets.pgoutput.assembler import Assembler
 from cdc_assets.pgoutput.frames import split
 from cdc_assets.pgoutput.messages import Relation
@@ -71,7 +71,7 @@ def recorded(source) -> list[bytes]:
     return record(source, *WORK, before=TABLES)
 
 
-def describe(relation: Relation):
+def describe(relation: Relation, before: Table | None):
     if relation.name.name == "unwanted":
         return None
     return as_text(relation, KEYS.get(relation.name.name, ()))

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...model import NetChanges, TableChanges, arrow, net
+from ...model import NetChanges, Table, TableChanges, arrow, net
 from ...model.changes import Bools
 from .file import Transaction, quoted
-from .state import Columns
 
 LSN_COLUMN = "_cdc_lsn"
 """Of each row: the commit that wrote it, or the snapshot it was read from."""
@@ -29,24 +28,25 @@ def merge(transaction: Transaction, target: str, changes: TableChanges) -> None:
         transaction.run(f"DELETE FROM {target}")
     if not len(changes):
         return
-    columns = Columns.of(changes.table.to_json())
     effect = net(changes, lambda keys: present(transaction, target, keys))
-    rows, names = "net", ", ".join(map(quoted, columns.all))
+    rows, names = "net", ", ".join(map(quoted, changes.table.names))
     with transaction.handing("net", net_table(effect)):
         if open_columns(effect):
             # Set aside before anything is deleted: a row's cells may be under another key.
             origin = " AND ".join(
-                f"t.{quoted(name)} = n.{quoted(f'_cdc_from_{name}')}" for name in columns.key
+                f"t.{quoted(name)} = n.{quoted(f'_cdc_from_{name}')}" for name in changes.table.key
             )
             transaction.run(
-                f"CREATE OR REPLACE TEMP TABLE filled AS SELECT {filled_cells(columns, effect, 't')}, "
+                f"CREATE OR REPLACE TEMP TABLE filled AS SELECT {filled_cells(changes.table, effect, 't')}, "
                 f"n.{LSN_COLUMN}, n._cdc_gone FROM net n LEFT JOIN {target} t ON {origin}"
             )
             rows = "filled"
         if not effect.fresh.all():
-            found = same_key("t", "n", columns.key)
+            found = same_key("t", "n", changes.table.key)
             transaction.run(f"DELETE FROM {target} t USING net n WHERE NOT n._cdc_fresh AND {found}")
-        transaction.run(f"INSERT INTO {target} SELECT {names}, {LSN_COLUMN} FROM {rows} WHERE NOT _cdc_gone")
+        transaction.run(
+            f"INSERT INTO {target} BY NAME SELECT {names}, {LSN_COLUMN} FROM {rows} WHERE NOT _cdc_gone"
+        )
 
 
 def present(transaction: Transaction, target: str, keys: pa.RecordBatch) -> Bools:
@@ -86,7 +86,7 @@ def open_columns(effect: NetChanges) -> list[str]:
     return [name for name, mask in effect.unchanged.items() if mask.any()]
 
 
-def filled_cells(columns: Columns, effect: NetChanges, held: str) -> str:
+def filled_cells(table: Table, effect: NetChanges, held: str) -> str:
     """A select list of the columns of `n`, with what it does not know taken from `held`."""
     open_ = open_columns(effect)
     return ", ".join(
@@ -94,5 +94,5 @@ def filled_cells(columns: Columns, effect: NetChanges, held: str) -> str:
         f"ELSE n.{quoted(name)} END AS {quoted(name)}"
         if name in open_
         else f"n.{quoted(name)}"
-        for name in columns.all
+        for name in table.names
     )

@@ -18,28 +18,27 @@ import numpy as np
 import pyarrow as pa
 
 from ...errors import SinkError
-from ...model import LSN, Table, TableChanges, TableName, net
+from ...model import LSN, Table, TableChanges, net
 from ...model.changes import Bools
 from .file import ALIAS, Transaction, named, quoted
 from .merge import LSN_COLUMN, filled_cells, net_table, open_columns, same_key
-from .state import SCHEMA, Columns
+from .state import SCHEMA
 
 _OURS = "_cdc_"
 SEED = f"{_OURS}seed_"
 
 
 class Seed:
-    def __init__(self, transaction: Transaction, table: TableName, columns: Columns) -> None:
-        self._transaction, self._columns = transaction, columns
-        self._name = table
-        self.target = named(*table)
-        self.loaded = named(table.schema, SEED + table.name)
-        self.delta = named(SCHEMA, f"delta {table}")
+    def __init__(self, transaction: Transaction, table: Table) -> None:
+        self._transaction, self._table = transaction, table
+        self.target = named(*table.name)
+        self.loaded = named(table.name.schema, SEED + table.name.name)
+        self.delta = named(SCHEMA, f"delta {table.name}")
 
-    def create(self, table: Table) -> None:
+    def create(self) -> None:
         """Make the two tables, empty."""
-        self._transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(self._name.schema)}")
-        no_rows = pa.RecordBatchReader.from_batches(table.schema, [])
+        self._transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(self._table.name.schema)}")
+        no_rows = pa.RecordBatchReader.from_batches(self._table.schema, [])
         with self._transaction.handing("no_rows", no_rows):
             self._create(f"SELECT *, 0::UBIGINT AS {LSN_COLUMN} FROM no_rows")
 
@@ -60,11 +59,13 @@ class Seed:
 
     def load(self, rows: pa.RecordBatchReader, at: LSN) -> int:
         with self._transaction.handing("chunk", rows):
-            return self._transaction.run(f"INSERT INTO {self.loaded} SELECT *, {int(at)}::UBIGINT FROM chunk")
+            return self._transaction.run(
+                f"INSERT INTO {self.loaded} BY NAME SELECT *, {int(at)}::UBIGINT AS {LSN_COLUMN} FROM chunk"
+            )
 
     def keep(self, changes: TableChanges) -> None:
         """Take changes into the delta."""
-        transaction, columns = self._transaction, self._columns
+        transaction, table = self._transaction, self._table
         if changes.truncated:
             transaction.run(f"DELETE FROM {self.delta}")
         if not len(changes):
@@ -88,42 +89,42 @@ class Seed:
         missing = f"list_filter([{', '.join(unknown)}]::VARCHAR[], lambda x: x IS NOT NULL)"
         # A key that was asked for may have been there; that matters only where the run leaves none.
         lost = (
-            f"n._cdc_gone AND a.{quoted(columns.key[0])} IS NOT NULL "
+            f"n._cdc_gone AND a.{quoted(table.key[0])} IS NOT NULL "
             f"OR len({missing}) > 0 AND (n._cdc_relocated OR coalesce(d._cdc_lost, false))"
         )
-        origin = " AND ".join(f"d.{quoted(name)} = n.{quoted(f'_cdc_from_{name}')}" for name in columns.key)
+        origin = " AND ".join(f"d.{quoted(name)} = n.{quoted(f'_cdc_from_{name}')}" for name in table.key)
         with transaction.handing("net", net_table(effect)), transaction.handing("asked", asked):
             transaction.run(
-                f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {filled_cells(columns, effect, 'd')}, "
+                f"CREATE OR REPLACE TEMP TABLE kept AS SELECT {filled_cells(table, effect, 'd')}, "
                 f"n.{LSN_COLUMN}, n._cdc_gone, {missing} AS _cdc_missing, {lost} AS _cdc_lost "
                 f"FROM net n LEFT JOIN {self.delta} d ON {origin} "
-                f"LEFT JOIN asked a ON {same_key('a', 'n', columns.key)}"
+                f"LEFT JOIN asked a ON {same_key('a', 'n', table.key)}"
             )
-            transaction.run(f"DELETE FROM {self.delta} d USING net n WHERE {same_key('d', 'n', columns.key)}")
-            transaction.run(f"INSERT INTO {self.delta} FROM kept")
+            transaction.run(f"DELETE FROM {self.delta} d USING net n WHERE {same_key('d', 'n', table.key)}")
+            transaction.run(f"INSERT INTO {self.delta} BY NAME FROM kept")
 
     def repair(self, keys: pa.RecordBatch, rows: pa.RecordBatchReader, at: LSN) -> int:
         """Rows read again, for keys that were missing; one that has no row now is gone."""
         with self._transaction.handing("repaired", pa.Table.from_batches([keys])):
             self._transaction.run(
                 f"UPDATE {self.delta} AS d SET _cdc_gone = true, _cdc_lost = false, _cdc_missing = [] "
-                f"FROM repaired r WHERE {same_key('d', 'r', self._columns.key)} "
+                f"FROM repaired r WHERE {same_key('d', 'r', self._table.key)} "
                 f"AND d.{LSN_COLUMN} <= {int(at)}"
             )
         return self.load(rows, at)
 
     def missing(self) -> pa.Table:
         """Keys whose newest row neither chunks nor changes have whole."""
-        columns = ", ".join(f"d.{quoted(name)}" for name in self._columns.key)
+        columns = ", ".join(f"d.{quoted(name)}" for name in self._table.key)
         return self._transaction.arrow(
             f"SELECT {columns} FROM {self.delta} d LEFT JOIN {self._newest_loaded()} l "
-            f"ON {same_key('d', 'l', self._columns.key)} "
+            f"ON {same_key('d', 'l', self._table.key)} "
             f"WHERE coalesce(l.{LSN_COLUMN}, 0) < d.{LSN_COLUMN} "
             f"AND (d._cdc_lost OR (NOT d._cdc_gone AND len(d._cdc_missing) > 0 AND l.{LSN_COLUMN} IS NULL))"
         )
 
     def _newest_loaded(self) -> str:
-        keys = ", ".join(quoted(name) for name in self._columns.key)
+        keys = ", ".join(quoted(name) for name in self._table.key)
         return f"(SELECT {keys}, max({LSN_COLUMN}) AS {LSN_COLUMN} FROM {self.loaded} GROUP BY ALL)"
 
     def drop_outdated(self, truncated_at: LSN, chunk_rows: int) -> None:
@@ -131,7 +132,7 @@ class Seed:
 
         From one snapshot, and no more rows than its chunks have, none can be there twice.
         """
-        transaction, keys = self._transaction, ", ".join(map(quoted, self._columns.key))
+        transaction, keys = self._transaction, ", ".join(map(quoted, self._table.key))
         ((rows, snapshots),) = transaction.rows(
             f"SELECT count(*), count(DISTINCT {LSN_COLUMN}) FROM {self.loaded}"
         )
@@ -145,11 +146,11 @@ class Seed:
 
     def merge_changes(self) -> None:
         """Leave in the loaded rows what wins: of each key the newest, changes included."""
-        transaction, key = self._transaction, self._columns.key
+        transaction, key = self._transaction, self._table.key
         cells = ", ".join(
             f"CASE WHEN list_contains(d._cdc_missing, {_text(name)}) THEN l.{quoted(name)} "
             f"ELSE d.{quoted(name)} END AS {quoted(name)}"
-            for name in self._columns.all
+            for name in self._table.names
         )
         transaction.run(
             f"CREATE OR REPLACE TEMP TABLE winners AS SELECT {cells}, d.{LSN_COLUMN}, d._cdc_gone "
@@ -158,28 +159,28 @@ class Seed:
         )
         transaction.run(f"DELETE FROM {self.loaded} l USING winners w WHERE {same_key('l', 'w', key)}")
         transaction.run(
-            f"INSERT INTO {self.loaded} SELECT * EXCLUDE (_cdc_gone) FROM winners WHERE NOT _cdc_gone"
+            f"INSERT INTO {self.loaded} BY NAME SELECT * EXCLUDE (_cdc_gone) FROM winners WHERE NOT _cdc_gone"
         )
 
     def replace_copy(self) -> None:
         """Put the loaded rows in the place of the copy, in one step."""
         self._transaction.run(f"DROP TABLE IF EXISTS {self.target}")
-        self._transaction.run(f"ALTER TABLE {self.loaded} RENAME TO {quoted(self._name.name)}")
+        self._transaction.run(f"ALTER TABLE {self.loaded} RENAME TO {quoted(self._table.name.name)}")
         self.drop()
 
     def merge_into_copy(self) -> None:
         """Put the loaded rows, where they are newer, into the copy, which followed the stream meanwhile."""
-        transaction, equal = self._transaction, same_key("t", "l", self._columns.key)
+        transaction, equal = self._transaction, same_key("t", "l", self._table.key)
         transaction.run(
             f"DELETE FROM {self.loaded} l USING {self.delta} d "
-            f"WHERE {same_key('l', 'd', self._columns.key)} AND l.{LSN_COLUMN} < d.{LSN_COLUMN}"
+            f"WHERE {same_key('l', 'd', self._table.key)} AND l.{LSN_COLUMN} < d.{LSN_COLUMN}"
         )
         transaction.run(
             f"DELETE FROM {self.target} t USING {self.loaded} l WHERE {equal} "
             f"AND t.{LSN_COLUMN} < l.{LSN_COLUMN}"
         )
         transaction.run(
-            f"INSERT INTO {self.target} SELECT * FROM {self.loaded} l "
+            f"INSERT INTO {self.target} BY NAME SELECT * FROM {self.loaded} l "
             f"WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {equal})"
         )
         self.drop()
@@ -188,11 +189,11 @@ class Seed:
         """A table of our names that is not ours must not be replaced."""
         query = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = ?"
         there = {tuple(map(_folded, names)) for names in self._transaction.rows(query, ALIAS)}
-        schema, name = map(_folded, self._name)
+        schema, name = map(_folded, self._table.name)
         ours = {name: has_copy, SEED + name: has_seed}
         if any((schema, name) in there and not is_ours for name, is_ours in ours.items()):
             raise SinkError(
-                f"the destination has a {self._name} already, which is not a copy of the source's "
+                f"the destination has a {self._table.name} already, which is not a copy of the source's "
                 "(DuckDB does not tell upper from lower case)",
                 hint="rename it, or leave the source's table out.",
             )

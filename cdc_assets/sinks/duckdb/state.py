@@ -4,10 +4,8 @@ What the DuckDB sink remembers, in schema `_cdc` of the same file as the data.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from ...model import LSN, Chunk, Position, Table, TableName, TableState
 from .file import ALIAS, Transaction, named
@@ -29,18 +27,6 @@ CREATE TABLE IF NOT EXISTS {named(SCHEMA, "chunks")} (
 """
 
 
-class Columns(NamedTuple):
-    """The names in a definition: what SQL about a table is made of."""
-
-    all: tuple[str, ...]
-    key: tuple[str, ...]
-
-    @classmethod
-    def of(cls, definition: str) -> Columns:
-        parsed = json.loads(definition)
-        return cls(tuple(column[0] for column in parsed["columns"]), tuple(parsed["key"]))
-
-
 @dataclass(frozen=True)
 class TableRecord:
     """A row of `_cdc.tables`."""
@@ -52,9 +38,9 @@ class TableRecord:
     live: bool = False
     """The copy follows the stream, also while it is being seeded again."""
     reason: str | None = None
-    definition: str | None = None
-    """Of the copy that is readable; None while there is none."""
-    seed: str | None = None
+    copy: Table | None = None
+    """The definition of the copy that is readable; None while there is none."""
+    seed: Table | None = None
     """The definition of the seed that is under way; None if none is."""
     seed_after: LSN = LSN(0)
     """Changes up to here are in the seed's snapshot."""
@@ -63,16 +49,23 @@ class TableRecord:
     truncated_at: LSN = LSN(0)
     """The last commit that emptied the table since the seed began."""
 
+    @property
+    def definition(self) -> Table:
+        """Of the copy, or of the seed while there is none. Before there is either, do not ask."""
+        definition = self.copy or self.seed
+        assert definition
+        return definition
+
     def seeding(self, table: Table, after: LSN) -> TableRecord:
         """With a new seed under way."""
         begun = replace(self, state=TableState.SEEDING, generation=self.generation + 1)
-        return begun._with_seed(table.to_json(), after)
+        return begun._with_seed(table, after)
 
     def reloading(self, after: LSN) -> TableRecord:
         """With chunks being loaded into the copy there is."""
-        return self._with_seed(self.definition, after)
+        return self._with_seed(self.copy, after)
 
-    def _with_seed(self, definition: str | None, after: LSN) -> TableRecord:
+    def _with_seed(self, definition: Table | None, after: LSN) -> TableRecord:
         return replace(self, seed=definition, seed_after=after, snapshot_lsn=LSN(0), truncated_at=LSN(0))
 
     def seeded(self, lsn: LSN) -> TableRecord:
@@ -83,7 +76,7 @@ class TableRecord:
             lsn=lsn,
             live=True,
             reason=None,
-            definition=self.seed,
+            copy=self.seed,
             seed=None,
         )
 
@@ -109,6 +102,10 @@ class State:
         for lsn, system, database, slot in self._transaction.rows(query, self._pipeline):
             return Position(LSN(lsn), system, database, slot)
         return None
+
+    def lsn(self) -> LSN:
+        position = self.position()
+        return position.lsn if position else LSN(0)
 
     def adopt(self, position: Position) -> None:
         table = named(SCHEMA, "stream")
@@ -143,13 +140,15 @@ class State:
                 TableState(state),
                 generation,
                 None if lsn is None else LSN(lsn),
-                *rest,
+                live,
+                reason,
+                copy and Table.from_json(copy),
+                seed and Table.from_json(seed),
                 *map(LSN, lsns),
             )
-            for schema, table, state, generation, lsn, *rest, after, snapshot, truncated in (
+            for schema, table, state, generation, lsn, live, reason, copy, seed, *lsns in (
                 self._transaction.rows(query, self._pipeline)
             )
-            for lsns in [(after, snapshot, truncated)]
         )
         return {record.name: record for record in records}
 
@@ -168,12 +167,21 @@ class State:
             None if record.lsn is None else int(record.lsn),
             record.live,
             record.reason,
-            record.definition,
-            record.seed,
+            record.copy and record.copy.to_json(),
+            record.seed and record.seed.to_json(),
             int(record.seed_after),
             int(record.snapshot_lsn),
             int(record.truncated_at),
         )
+
+    def rename(self, name: TableName, to: TableName) -> None:
+        for table in (named(SCHEMA, "tables"), named(SCHEMA, "chunks")):
+            self._transaction.run(
+                f"UPDATE {table} SET source_schema = ?, source_table = ? WHERE {_OF_TABLE}",
+                *to,
+                self._pipeline,
+                *name,
+            )
 
     def chunks(self, name: TableName) -> dict[Chunk, LSN | None]:
         query = f"SELECT key, bounds, lsn FROM {named(SCHEMA, 'chunks')} WHERE {_OF_TABLE} ORDER BY key"

@@ -1,0 +1,153 @@
+"""
+One step of the stream, within one transaction: what it does to each table's copy and to its seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ...model import LSN, Applied, Evolution, Table, TableChanges, TableName, TableState, evolution
+from .evolve import evolve
+from .file import Transaction, named, quoted
+from .merge import merge
+from .seed import Seed, refuse_columns
+from .state import State, TableRecord
+
+
+class Taking:
+    def __init__(self, transaction: Transaction, state: State) -> None:
+        self._transaction, self._state = transaction, state
+        self._tables = state.tables()
+        self._unseeded: dict[TableName, str] = {}
+        self._redefined: dict[TableName, str] = {}
+
+    def take(self, changes: TableChanges) -> None:
+        """Changes that are not held yet go into the seed, if one is under way, and into the copy, if it
+        follows the stream."""
+        if (record := self._record(changes.table)) is None:
+            return
+        if record.live and record.copy != changes.table:
+            record = self._redefine_copy(record, changes.table)
+        if record.seed and (late := changes.after(record.seed_after)):
+            if record.seed != changes.table:
+                record = self._unseed(record, evolution(record.seed, changes.table))
+            else:
+                seed_of(self._transaction, record).keep(late)
+                if late.truncated:
+                    record = self._save(replace(record, truncated_at=late.truncated))
+        if record.live:
+            merge(self._transaction, named(*record.name), changes)
+
+    def redefine(self, table: Table) -> None:
+        """The source has `table` so now; and it had no other definition since the last change to it."""
+        if (record := self._record(table)) is None:
+            return
+        if record.live:
+            record = self._redefine_copy(record, table)
+        if record.seed:
+            way = evolution(record.seed, table)
+            if way.obstacle or record.seed != table:
+                self._unseed(record, way)
+            else:
+                self._save(replace(record, seed=table))
+
+    def finish(self, lsn: LSN) -> Applied:
+        """Put in place every seed of which the stream, now at `lsn`, has all; what this step did."""
+        seeded, incomplete = [], False
+        for record in [record for record in self._tables.values() if record.seed]:
+            if is_complete(self._state, record, lsn):
+                if self._put_in_place(record, lsn):
+                    seeded.append(record.name)
+                else:
+                    incomplete = True
+        return Applied(tuple(seeded), self._unseeded, self._redefined, incomplete)
+
+    def _record(self, table: Table) -> TableRecord | None:
+        """What is held of a table, which keeps its OID if it is renamed."""
+        if table.name in self._tables:
+            return self._tables[table.name]
+        held = (record for record in self._tables.values() if record.copy or record.seed)
+        return next((record for record in held if record.definition.oid == table.oid), None)
+
+    def _redefine_copy(self, record: TableRecord, table: Table) -> TableRecord:
+        assert record.copy
+        way = evolution(record.copy, table)
+        if way.obstacle:
+            if record.state is TableState.SEEDED:
+                return self._unseed(record, way, in_step=False)
+            return self._save(replace(frozen(self._state, record), reason=way.obstacle))
+        refuse_columns(table)
+        if record.name != table.name:
+            record = self._rename(record, table)
+        evolve(self._transaction, named(*record.name), table, way)
+        if way.said:
+            self._redefined[record.name] = way.said
+        return self._save(replace(record, copy=table))
+
+    def _rename(self, record: TableRecord, table: Table) -> TableRecord:
+        """The copy goes along; a seed that is under way begins anew, under the new name."""
+        transaction, source, to = self._transaction, named(*record.name), table.name
+        if record.seed:
+            record = self._unseed(record, Evolution(obstacle=f"it was renamed to {to}"))
+        Seed(transaction, table).refuse_strangers(has_copy=False, has_seed=False)
+        if to.schema == record.name.schema:
+            transaction.run(f"ALTER TABLE {source} RENAME TO {quoted(to.name)}")
+        else:
+            transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(to.schema)}")
+            transaction.run(f"CREATE TABLE {named(*to)} AS FROM {source}")
+            transaction.run(f"DROP TABLE {source}")
+        self._state.rename(record.name, to)
+        del self._tables[record.name]
+        return replace(record, name=to)
+
+    def _unseed(self, record: TableRecord, way: Evolution, *, in_step: bool = True) -> TableRecord:
+        self._unseeded[record.name] = reason = way.obstacle or "its definition changed"
+        record = unseed(self._transaction, self._state, record, reason, in_step=in_step)
+        self._tables[record.name] = record
+        return record
+
+    def _save(self, record: TableRecord) -> TableRecord:
+        self._state.save(record)
+        self._tables[record.name] = record
+        return record
+
+    def _put_in_place(self, record: TableRecord, lsn: LSN) -> bool:
+        seed = seed_of(self._transaction, record)
+        seed.drop_outdated(record.truncated_at, self._state.rows_loaded(record.name))
+        if record.state is TableState.SEEDED:
+            seed.merge_into_copy()
+        else:
+            if len(seed.missing()):
+                return False
+            seed.merge_changes()
+            seed.refuse_strangers(has_copy=record.copy is not None, has_seed=True)
+            seed.replace_copy()
+        self._save(record.seeded(lsn))
+        return True
+
+
+def seed_of(transaction: Transaction, record: TableRecord) -> Seed:
+    assert record.seed is not None
+    return Seed(transaction, record.seed)
+
+
+def is_complete(state: State, record: TableRecord, lsn: LSN) -> bool:
+    """Whether the stream, being at `lsn`, has passed everything that a seed is made of."""
+    passed = record.seed_after <= lsn and record.snapshot_lsn <= lsn
+    return passed and None not in state.chunks(record.name).values()
+
+
+def frozen(state: State, record: TableRecord) -> TableRecord:
+    """With the copy, if it followed the stream, staying what it is."""
+    return replace(record, live=False, lsn=state.lsn()) if record.live else record
+
+
+def unseed(
+    transaction: Transaction, state: State, record: TableRecord, reason: str, *, in_step: bool = False
+) -> TableRecord:
+    if record.seed:
+        seed_of(transaction, record).drop()
+    record = (record if in_step else frozen(state, record)).unseeded(reason)
+    state.plan_chunks(record.name, [])
+    state.save(record)
+    return record

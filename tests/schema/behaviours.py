@@ -1,0 +1,313 @@
+"""
+What an application does to its tables, one behaviour each: a table, and then statement after statement.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ITEMS = (
+    "create table items (id int primary key, name text, amount numeric(10, 2)); "
+    "insert into items select i, 'name ' || i, i / 4.0 from generate_series(1, 5) i"
+)
+PARTED = (
+    "create table items (id int, part int, name text, primary key (id, part)) partition by list (part); "
+    "create table items_0 partition of items for values in (0); "
+    "create table items_1 partition of items for values in (1); "
+    "insert into items select i, i % 2, 'name ' || i from generate_series(1, 8) i"
+)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    setup: str
+    steps: tuple[str, ...]
+    in_place: bool | None = True
+    """The rows that are there are not read again, if each step is streamed by itself; None where there
+    are none."""
+
+
+def on(setup: str, *steps: str, in_place: bool | None = True) -> Behaviour:
+    return Behaviour(setup, steps, in_place)
+
+
+INSERT = "insert into items (id, name) values (100, 'later')"
+UPDATE = "update items set name = 'changed' where id = 2"
+
+BEHAVIOURS = {
+    # Columns
+    "add a column": on(
+        ITEMS, "alter table items add note text", INSERT, "update items set note = 'x' where id = 1"
+    ),
+    "add a column with a constant default": on(
+        ITEMS, "alter table items add state text not null default 'it''s new'", INSERT, UPDATE
+    ),
+    "add columns of many types with defaults": on(
+        ITEMS,
+        "alter table items add a int default 7, add b timestamptz default '2024-02-29 12:00+01', "
+        "add c jsonb default '{\"a\": [1]}', add d int[] default '{1,2}', add e bytea default '\\x00ff', "
+        "add f boolean default true, add g numeric default 1.50, add h uuid default "
+        "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', add i interval default '1 mon -1 day', "
+        "add j date default 'infinity'",
+        INSERT,
+    ),
+    "change the default of an added column": on(
+        ITEMS,
+        "alter table items add state text default 'first'",
+        "alter table items alter state set default 'second'",
+        INSERT,
+    ),
+    "add a column with a volatile default": on(
+        ITEMS, "alter table items add token text default md5(random()::text)", INSERT, in_place=False
+    ),
+    "add a column and rewrite the table": on(
+        ITEMS, "alter table items add state text default 'new'", "vacuum full items", UPDATE, in_place=False
+    ),
+    "add a serial column": on(ITEMS, "alter table items add number serial", INSERT, in_place=False),
+    "drop a column": on(ITEMS, "alter table items drop amount", UPDATE),
+    "drop a column and add another": on(
+        ITEMS, "alter table items drop amount", "alter table items add amount2 int", INSERT, UPDATE
+    ),
+    "replace a column under its name": on(
+        ITEMS,
+        UPDATE,
+        "alter table items drop name, add name text",
+        "update items set name = 'anew' where id = 3",
+    ),
+    "replace a column under its name by another type": on(
+        ITEMS, UPDATE, "alter table items drop name", "alter table items add name int default 5"
+    ),
+    "rename a column": on(
+        ITEMS, "alter table items rename name to title", "update items set title = 'x' where id = 1"
+    ),
+    "rename a column and say nothing more": on(ITEMS, "alter table items rename name to title"),
+    "rename a column twice": on(
+        ITEMS,
+        "alter table items rename name to title",
+        "update items set title = 'x' where id = 1",
+        "alter table items rename title to label",
+        "update items set label = 'y' where id = 2",
+    ),
+    "swap the names of two columns": on(
+        "create table items (id int primary key, a text, b text); "
+        "insert into items values (1, 'a', 'b'), (2, 'c', 'd')",
+        "begin; alter table items rename a to t; alter table items rename b to a; "
+        "alter table items rename t to b; commit",
+        "update items set a = 'new a' where id = 1",
+    ),
+    "rename a key column": on(
+        ITEMS, "alter table items rename id to number", "delete from items where number = 2"
+    ),
+    "rename and add in one transaction with rows between": on(
+        ITEMS,
+        "begin; insert into items values (10, 'ten', 1); alter table items rename name to title; "
+        "insert into items values (11, 'eleven', 2); alter table items add name text default 'd'; "
+        "insert into items values (12, 'twelve', 3, 'given'); commit",
+        "delete from items where id = 1",
+    ),
+    "alter and roll back": on(
+        ITEMS,
+        "begin; alter table items add gone text; insert into items values (10, 'ten', 1, 'gone'); rollback",
+        INSERT,
+    ),
+    "alter in a savepoint that is rolled back": on(
+        ITEMS,
+        "begin; insert into items values (10, 'ten', 1); savepoint s; alter table items drop name; "
+        "insert into items values (11, 2); rollback to s; insert into items values (12, 'twelve', 1); commit",
+    ),
+    # Types
+    "widen varchar": on(
+        "create table items (id int primary key, name varchar(10)); insert into items values (1, 'a')",
+        "alter table items alter name type varchar(20)",
+        INSERT,
+        "alter table items alter name type text",
+        UPDATE,
+    ),
+    "widen numeric": on(ITEMS, "alter table items alter amount type numeric(12, 2)", INSERT),
+    "lift the bounds of numeric": on(
+        ITEMS, "alter table items alter amount type numeric", "insert into items values (9, 'x', 1e50)"
+    ),
+    "widen int to bigint": on(
+        ITEMS,
+        "alter table items alter id type bigint",
+        "insert into items values (5000000000, 'x')",
+        in_place=False,
+    ),
+    "change a type by an expression": on(
+        ITEMS, "alter table items alter amount type text using 'EUR ' || amount", INSERT, in_place=False
+    ),
+    "change values by a type change to the same type": on(
+        ITEMS, "alter table items alter amount type numeric(10, 2) using amount * 2", UPDATE, in_place=False
+    ),
+    "change the scale": on(
+        ITEMS, "alter table items alter amount type numeric(12, 4)", UPDATE, in_place=False
+    ),
+    "timestamp to timestamptz": on(
+        "create table items (id int primary key, name text, t timestamp); "
+        "insert into items values (1, 'a', now())",
+        "alter table items alter t type timestamptz",
+        INSERT,
+        in_place=False,
+    ),
+    # Tables
+    "truncate and go on": on(ITEMS, UPDATE, "truncate items", INSERT),
+    "truncate and insert in one transaction": on(ITEMS, f"begin; {INSERT}; truncate items; {INSERT}; commit"),
+    "vacuum full changes nothing": on(ITEMS, "vacuum full items", UPDATE, "vacuum full items"),
+    "drop and create under the same name": on(
+        ITEMS, UPDATE, "drop table items", ITEMS.replace("'name '", "'again '"), INSERT, in_place=False
+    ),
+    "drop and create with other columns": on(
+        ITEMS,
+        "begin; drop table items; create table items (code text primary key, n int); commit",
+        "insert into items values ('a', 1)",
+        in_place=None,
+    ),
+    "rename a table": on(
+        ITEMS, "alter table items rename to things", "insert into things values (9, 'x', 1)"
+    ),
+    "rename a table and a column": on(
+        ITEMS, "begin; alter table items rename to things; alter table things rename name to title; commit"
+    ),
+    "move a table to another schema": on(
+        ITEMS,
+        "create schema other; alter table items set schema other",
+        "insert into other.items values (9, 'x', 1)",
+    ),
+    "swap the names of two tables": on(
+        ITEMS
+        + "; create table others (id int primary key, name text); insert into others values (1, 'other')",
+        "begin; alter table items rename to t; alter table others rename to items; "
+        "alter table t rename to others; commit",
+        "insert into items values (2, 'was others')",
+        in_place=False,
+    ),
+    "a new table": on(
+        ITEMS,
+        "create table more (id int primary key, v text); insert into more values (1, 'a')",
+        "insert into more values (2)",
+    ),
+    # Keys
+    "another primary key": on(
+        ITEMS,
+        "alter table items drop constraint items_pkey, add primary key (name)",
+        "update items set id = id + 100",
+        "delete from items where name = 'name 2'",
+    ),
+    "a wider primary key": on(
+        ITEMS,
+        "alter table items drop constraint items_pkey, add primary key (id, name)",
+        "insert into items values (1, 'other', 1)",
+        "delete from items where id = 1 and name = 'name 1'",
+    ),
+    "no key for a while": on(
+        ITEMS,
+        "alter table items drop constraint items_pkey",
+        "insert into items values (200, 'keyless', 1)",
+        "alter table items add primary key (id)",
+        UPDATE,
+        in_place=False,
+    ),
+    "replica identity using another index": on(
+        ITEMS + "; alter table items alter name set not null; create unique index other on items (name)",
+        "alter table items replica identity using index other",
+        "update items set name = 'moved' where id = 1; delete from items where id = 2",
+    ),
+    "replica identity full and back": on(
+        ITEMS,
+        "alter table items replica identity full",
+        UPDATE,
+        "alter table items replica identity default",
+        INSERT,
+    ),
+    # Types users made
+    "an enum gets a value": on(
+        "create type mood as enum ('sad', 'ok'); create table items (id int primary key, name text, m mood); "
+        "insert into items values (1, 'a', 'sad')",
+        "alter type mood add value 'happy'",
+        "insert into items values (2, 'b', 'happy')",
+    ),
+    "an enum's value is renamed": on(
+        "create type mood as enum ('sad', 'ok'); create table items (id int primary key, name text, m mood); "
+        "insert into items values (1, 'a', 'sad'), (2, 'b', 'ok')",
+        "alter type mood rename value 'sad' to 'blue'",
+        UPDATE,
+        in_place=False,
+    ),
+    "an enum in an array in a domain is renamed": on(
+        "create type mood as enum ('sad', 'ok'); create domain moods as mood[]; "
+        "create table items (id int primary key, name text, m moods); "
+        "insert into items values (1, 'a', '{sad,ok}')",
+        "alter type mood rename value 'sad' to 'blue'",
+        in_place=False,
+    ),
+    "a composite type gets an attribute": on(
+        "create type pair as (a int, b text); create table items (id int primary key, name text, p pair); "
+        "insert into items values (1, 'a', '(1,x)')",
+        "alter type pair add attribute c int",
+        INSERT,
+        in_place=False,
+    ),
+    # Partitions
+    "a new partition": on(
+        PARTED,
+        "create table items_2 partition of items for values in (2)",
+        "insert into items values (20, 2, 'in the new one')",
+    ),
+    "a filled partition attached": on(
+        PARTED,
+        "create table items_2 (id int not null, part int not null, name text); "
+        "insert into items_2 values (20, 2, 'was there')",
+        "alter table items attach partition items_2 for values in (2)",
+        "insert into items values (21, 2, 'later')",
+        in_place=False,
+    ),
+    "a filled partition made and attached in one transaction": on(
+        PARTED,
+        "begin; create table items_2 (id int not null, part int not null, name text); "
+        "insert into items_2 values (20, 2, 'was there'); "
+        "alter table items attach partition items_2 for values in (2); commit",
+        in_place=False,
+    ),
+    "a filled tree of partitions attached": on(
+        PARTED,
+        "create table items_2 (id int not null, part int not null, name text) partition by range (id); "
+        "create table items_2a partition of items_2 for values from (0) to (100); "
+        "insert into items_2 values (20, 2, 'was there')",
+        "alter table items attach partition items_2 for values in (2)",
+        in_place=False,
+    ),
+    "a partition detached": on(PARTED, "alter table items detach partition items_1", in_place=False),
+    "a partition dropped": on(
+        PARTED,
+        "drop table items_1",
+        INSERT.replace("(id, name)", "(id, part, name)").replace("100,", "100, 0,"),
+        in_place=False,
+    ),
+    "a partition emptied": on(PARTED, "truncate items_1", in_place=False),
+    "a partitioned table emptied": on(
+        PARTED, "truncate items", "insert into items values (1, 1, 'x')", in_place=None
+    ),
+    "a row moves between partitions": on(PARTED, "update items set part = 1 - part where id < 5"),
+    "a column of a partitioned table": on(
+        PARTED, "alter table items add note text default 'd'", "insert into items values (30, 0, 'x', 'y')"
+    ),
+    # What is left
+    "a generated column": on(
+        ITEMS,
+        "alter table items add double numeric generated always as (amount * 2) stored",
+        "insert into items (id, name, amount) values (50, 'x', 4)",
+        in_place=False,
+    ),
+    "two-phase commit": on(
+        ITEMS,
+        f"begin; insert into items values (60, 'p', 1); prepare transaction 'one'; "
+        f"{INSERT}; commit prepared 'one'",
+        UPDATE,
+    ),
+    "two-phase commit with an ALTER in it": on(
+        ITEMS,
+        "begin; alter table items add note text; insert into items values (61, 'p', 1, 'n'); "
+        "prepare transaction 'two'; commit prepared 'two'",
+        UPDATE,
+    ),
+}
