@@ -4,13 +4,14 @@ What events say: numbers as int or float, or the UI would not plot them.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import dagster as dg
 
-from ..model import Held, Lag
+from ..model import Held, Lag, Table
+from .tables import KnownTable
 from .tally import TableTally, Tally
+from .translator import column_schema
 
 HEARTBEAT = "cdc/stream_run"
 """On the observations a stream makes of its slot: which run it is."""
@@ -53,7 +54,8 @@ def heartbeat_metadata(run_id: str, tally: Tally) -> dict[str, Any]:
     }
 
 
-def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:
+def table_metadata(tally: TableTally, held: Held | None, seeded: Table | None) -> dict[str, Any]:
+    """`seeded`: its definition, if a seed of it was put in place."""
     metadata: dict[str, Any] = {
         "cdc/inserted": tally.inserted,
         "cdc/updated": tally.updated,
@@ -66,11 +68,6 @@ def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:
         metadata |= {"cdc/state": held.state.value, "cdc/lsn": str(held.lsn)}
         if held.rows is not None:
             metadata["dagster/row_count"] = held.rows
-        if held.definition and tally.seeded:
-            metadata["dagster/column_schema"] = _column_schema(held.definition)
+    if seeded:
+        metadata["dagster/column_schema"] = column_schema(KnownTable.of(seeded))
     return metadata
-
-
-def _column_schema(definition: str) -> dg.TableSchema:
-    columns = json.loads(definition)["columns"]
-    return dg.TableSchema(columns=[dg.TableColumn(name=column[0], type=column[3]) for column in columns])

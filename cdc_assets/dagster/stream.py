@@ -160,12 +160,14 @@ class _Run:
         self, tally: Tally, everything: bool
     ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
         held = self._pipeline.sink.tables() if tally.tables or everything else {}
+        seeded = {name for name, table in tally.tables.items() if table.seeded}
+        definitions = self._pipeline.capture.select().tables if seeded else {}
         for name in {**tally.tables, **(held if everything else {})}:
             if tally.table(name).unseeded:
                 self._context.log.warning(f"{name} has to be seeded again: its definition changed")
-            yield dg.AssetMaterialization(
-                self._names.mirror(name), metadata=table_metadata(tally.table(name), held.get(name))
-            )
+            definition = definitions.get(name) if name in seeded else None
+            metadata = table_metadata(tally.table(name), held.get(name), definition)
+            yield dg.AssetMaterialization(self._names.mirror(name), metadata=metadata)
         if lag := self._pipeline.capture.lag():
             heartbeat = heartbeat_metadata(self._context.run.run_id, tally)
             yield dg.AssetObservation(self._names.slot, metadata=lag_metadata(lag) | heartbeat)

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from cdc_assets import build_cdc_definitions
+from cdc_assets import build_cdc_definitions, engine
 from cdc_assets.config import CdcConfig, parse
 from cdc_assets.dagster.names import Names
 from cdc_assets.model import TableName
@@ -93,10 +93,10 @@ class Deployed:
         return job.execute_in_process(instance=self.instance, raise_on_error=False)
 
     def seed(self) -> None:
-        """Everything: planned, loaded, and put in place by a stream that catches up."""
-        for request in self.plan().run_requests or ():
-            assert self.run(request).success
-        assert self.materialize(*self.mirrors).success
+        """Everything planned, loaded and in step, without a run."""
+        self.plan()
+        pipeline = self.pipeline
+        list(engine.catch_up(pipeline.capture, pipeline.sink))
 
     def ended(self, tags: Mapping[str, str], status: str, *, began: float, ended: float = 0) -> None:
         """A run that began and ended so many seconds ago: FAILURE, SUCCESS or CANCELED."""
