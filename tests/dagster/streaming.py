@@ -11,8 +11,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import psycopg
 from deployed import NAMES, Deployed, configured
 from wal_captures import eventually
 
-from cdc_assets import engine
 from cdc_assets.pipeline import Pipeline
 
 CONNINFO = {"env": "SHOP_DSN"}
@@ -58,14 +57,18 @@ def active_pid(dsn: str) -> int | None:
 
 
 @contextmanager
-def followed(pipeline: Pipeline) -> Iterator[None]:
-    """Somebody who streams from the slot, and is no run."""
+def followed(pipeline: Pipeline, from_when: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Somebody who has the slot, is no run, and applies nothing before `from_when` says so."""
     ended = threading.Event()
 
     def stream() -> None:
-        for _ in engine.stream(pipeline.capture, pipeline.sink):
-            if ended.is_set():
-                return
+        with closing(pipeline.capture.live()) as batches:
+            for batch in batches:
+                eventually(lambda: from_when() or ended.is_set(), 60)
+                if ended.is_set():
+                    return
+                pipeline.sink.apply(batch)
+                batch.ack.confirm()
 
     thread = threading.Thread(target=stream)
     thread.start()

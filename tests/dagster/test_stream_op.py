@@ -78,10 +78,19 @@ def test_a_stream_gives_signs_of_life_whose_numbers_can_be_plotted(short, shop):
     assert 0 < latency < 30
 
 
-def test_a_stream_has_no_check_planned(short):
-    """It would be shown as in progress for as long as the stream runs."""
-    events = {event.event_type for event in short.stream().all_events}
+@dg.asset_check(asset=MIRROR)
+def of_the_users() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
 
+
+def test_a_check_on_a_copy_is_not_planned_in_the_streams_run(short):
+    """It would be shown as in progress for as long as the stream runs."""
+    defs = dg.Definitions.merge(short.defs, dg.Definitions(asset_checks=[of_the_users]))
+    result = defs.resolve_job_def(NAMES.stream_job).execute_in_process(instance=short.instance)
+
+    logs = short.instance.all_logs(result.dagster_run.run_id)
+    events = {entry.dagster_event.event_type for entry in logs if entry.dagster_event}
+    assert dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED in events
     assert dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED not in events
 
 
@@ -149,13 +158,20 @@ def test_a_run_that_catches_up_seeds_what_is_unseeded(deployed):
     assert values(deployed.materializations(MIRROR)[-1])["dagster/row_count"] == 3
 
 
-def test_while_another_one_streams_a_run_that_catches_up_waits_for_it(deployed, shop):
-    deployed.seed()
-    with followed(deployed.pipeline):
-        shop.execute("update orders set status = 'paid'")
-        assert deployed.materialize(*deployed.mirrors).success
+def test_while_another_one_streams_a_run_that_catches_up_waits_for_it(seeded, shop):
+    def waits() -> bool:
+        runs = seeded.instance.get_runs(limit=1)
+        return any(
+            "waiting for it" in entry.message
+            for run in runs
+            for entry in seeded.instance.all_logs(run.run_id)
+        )
 
-        assert {row["status"] for row in deployed.held()} == {"paid"}
+    with followed(seeded.pipeline, from_when=waits):
+        shop.execute("update orders set status = 'paid'")
+        assert seeded.materialize(*seeded.mirrors).success
+
+        assert {row["status"] for row in seeded.held()} == {"paid"}
 
 
 def test_a_slot_that_is_held_by_somebody_else_stops_a_stream(short, newest_dsn):
