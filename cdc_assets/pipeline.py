@@ -5,7 +5,7 @@ From a configuration to a capture and a sink.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from .config import CdcConfig, DuckDBDestination, resolve
 from .errors import ConfigError
@@ -18,13 +18,17 @@ from .postgres.wal import WalCapture
 class Pipeline:
     config: CdcConfig
     capture: WalCapture
-    sink: Sink
+
+    @cached_property
+    def sink(self) -> Sink:
+        """Made when it is first used: its library takes its time, and where it is may be known only there."""
+        return _sink(self.config)
 
 
 def build(config: CdcConfig) -> Pipeline:
     """Nothing is connected to yet, and no secret looked up."""
     _refuse_what_is_not_built(config)
-    return Pipeline(config, _capture(config), _sink(config))
+    return Pipeline(config, _capture(config))
 
 
 def _capture(config: CdcConfig) -> WalCapture:
@@ -42,7 +46,6 @@ def _capture(config: CdcConfig) -> WalCapture:
 
 
 def _sink(config: CdcConfig) -> Sink:
-    # Imported only where one is used: a sink's library takes its time.
     from .sinks.duckdb.sink import DuckDBSink
 
     destination = config.destination

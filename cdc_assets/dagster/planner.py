@@ -19,7 +19,8 @@ from ..config import CdcConfig
 from ..errors import CdcError
 from ..model import TableName
 from ..pipeline import Pipeline, build
-from .names import RANGE_END, RANGE_START, Names, partition_key
+from .names import RANGE_END, RANGE_START, SEED_TAG, Names, partition_key
+from .snapshot import unreported
 from .tables import remember
 
 _EVERY = 30
@@ -93,10 +94,12 @@ def _request(instance: dg.DagsterInstance, pipeline: Pipeline, table: TableName,
     if (wait := _back_off(runs)) > 0:
         tick.said.append(f"the last seed of {table} failed; the next one starts in {wait:.0f} s")
         return
-    left = [keys[chunk] for chunk, lsn in chunks.items() if lsn is None]
+    loaded = [keys[chunk] for chunk, lsn in chunks.items() if lsn is not None]
+    done = set(loaded) - set(unreported(instance, names, table, loaded))
+    left = [key for key in keys.values() if key not in done]
     tick.requests.append(
         dg.RunRequest(
-            run_key=f"{tag}:{len(runs)}:{time.time():.0f}",
+            run_key=f"{tag[SEED_TAG]}:{time.time():.3f}",
             asset_selection=[names.snapshot(table)],
             tags=tag | {RANGE_START: left[0], RANGE_END: left[-1]},
         )

@@ -7,7 +7,7 @@ chunks are read in parallel under one exported snapshot.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -18,6 +18,9 @@ from ..model import Chunk, TableName, TableState
 from ..pipeline import Pipeline, build
 from .failure import failure
 from .names import Names, partition_key
+
+_MOST_EVENTS = 10_000
+"""Dagster gives no more at a time; a table has 2,000 chunks at most."""
 
 
 def snapshot_assets(config: CdcConfig, table: TableName, spec: dg.AssetSpec) -> dg.AssetsDefinition:
@@ -48,6 +51,7 @@ def _load(context: dg.AssetExecutionContext, pipeline: Pipeline, table: TableNam
             allow_retries=False,
         )
     wanted = _wanted(context, pipeline, table, chunks)
+    _report_what_a_killed_run_loaded(context, pipeline, table, chunks)
     tables = pipeline.capture.select(pipeline.sink.tables()).tables
     keys = {chunk: key for key, chunk in chunks.items()}
     began = time.monotonic()
@@ -68,6 +72,32 @@ def _load(context: dg.AssetExecutionContext, pipeline: Pipeline, table: TableNam
     after = pipeline.sink.tables()[table]
     if after.state is TableState.UNSEEDED:
         raise dg.Failure(f"{after.reason}; the planner plans it again", allow_retries=False)
+
+
+def _report_what_a_killed_run_loaded(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, table: TableName, chunks: dict[str, Chunk]
+) -> None:
+    """It was killed after a chunk was durable, and before it could say so."""
+    names, loaded = Names(pipeline.config.name), pipeline.sink.chunks(table)
+    durable = {key: str(lsn) for key in context.partition_keys if (lsn := loaded[chunks[key]]) is not None}
+    for key in unreported(context.instance, names, table, list(durable)):
+        context.log_event(
+            dg.AssetMaterialization(
+                names.snapshot(table), partition=key, metadata={"cdc/snapshot_lsn": durable[key]}
+            )
+        )
+
+
+def unreported(
+    instance: dg.DagsterInstance, names: Names, table: TableName, partitions: Sequence[str]
+) -> list[str]:
+    """Those that Dagster knows no materialization of."""
+    if not partitions:
+        return []
+    of_these = dg.AssetRecordsFilter(names.snapshot(table), asset_partitions=partitions)
+    found = instance.fetch_materializations(of_these, limit=_MOST_EVENTS).records
+    known = {record.partition_key for record in found}
+    return [key for key in partitions if key not in known]
 
 
 def _wanted(

@@ -69,11 +69,11 @@ def lag_verdict(lag: Lag, policy: LagPolicy) -> Verdict:
 
 def growth_verdict(samples: Sequence[tuple[float, int]], growth: Growth) -> Verdict:
     """`samples`: when (seconds) and how many bytes, of the last `growth.window` seconds."""
-    if len(samples) < _FEWEST:
-        return Verdict(GROWTH, True, f"{len(samples)} samples say nothing yet")
     times, lags = np.array([when for when, _ in samples]), np.array([lag for _, lag in samples])
+    covered = float(np.ptp(times)) if samples else 0.0
+    if len(samples) < _FEWEST or not covered:
+        return Verdict(GROWTH, True, f"{len(samples)} samples say nothing yet")
     slope = float(np.polyfit(times - times[0], lags, 1)[0])
-    covered = float(times.max() - times.min())
     said = f"{slope:+,.0f} bytes/s over {covered:.0f} s"
     # A burst is not growth: only a slope over most of the window is.
     passed = slope <= growth.bytes_per_second or covered < growth.window * 0.8

@@ -95,12 +95,22 @@ def load(
             for name, planned in chunks.items()
             for chunk in planned
         ]
+        failure: BaseException | None = None
         try:
             for done in as_completed(work):
-                if loaded := done.result():
+                if done.cancelled():
+                    continue
+                if error := done.exception():
+                    # What others were in the middle of becomes durable all the same, and is reported.
+                    failure = failure or error
+                    for other in work:
+                        other.cancel()
+                elif loaded := done.result():
                     yield loaded
         finally:
             pool.shutdown(cancel_futures=True)
+        if failure:
+            raise failure
 
 
 def _load_one(snapshot: Snapshot, sink: Sink, table: Table, chunk: Chunk) -> Loaded | None:
