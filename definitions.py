@@ -24,7 +24,7 @@ def orders_by_status(orders: pd.DataFrame) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={
             "orders": len(orders),
-            "by_status": dg.MetadataValue.md(by_status.to_string(index=False)),
+            "by_status": dg.MetadataValue.md(by_status.to_markdown(index=False, floatfmt=",.2f")),
         }
     )
 

@@ -55,20 +55,21 @@ class Env(_Model):
     env: str
 
     def resolve(self) -> str:
-        try:
-            return os.environ[self.env]
-        except KeyError:
-            raise ConfigError(
-                f"environment variable {self.env} is not set",
-                hint=f"set it where this runs:  export {self.env}=...",
-            ) from None
+        if value := os.environ.get(self.env):
+            return value
+        raise ConfigError(
+            f"environment variable {self.env} is {'not set' if value is None else 'empty'}",
+            hint=f"set it where this runs:  export {self.env}=...",
+        )
 
 
 def _seconds(value: Any) -> Any:
     """`0.5`, `500ms`, `10s`, `5min`, `1h`."""
-    if isinstance(value, str) and (match := _DURATION.match(value.strip())):
+    if not isinstance(value, str):
+        return value
+    if match := _DURATION.match(value.strip()):
         return float(match[1]) * _UNITS[match[2]]
-    return value
+    raise ValueError("not a duration: write it as 500ms, 10s, 5min or 1h")
 
 
 Duration = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
@@ -98,7 +99,7 @@ class DuckDBDestination(_Model):
     """Of the file; relative to the configuration's folder. It is made if it is missing."""
     lock_timeout: Duration = 60.0
     """How long to wait for another process that holds the file."""
-    memory_limit: str = "1GiB"
+    memory_limit: ByteSize = ByteSize(1 << 30)
     """What DuckDB may use before it spills to disk beside the file."""
 
 
@@ -153,7 +154,8 @@ def _growth(value: Any) -> Any:
     if not (match := _GROWTH.match(value.strip())):
         raise ValueError('write it as "5MiB/min over 10min"')
     size = TypeAdapter(ByteSize).validate_python(match["size"])
-    return Growth(bytes_per_second=size / _seconds(f"1{match['per']}"), window=_seconds(match["window"]))
+    per, window = _seconds(f"1{match['per']}"), _seconds(match["window"])
+    return Growth(bytes_per_second=size / per, window=window)
 
 
 class LagPolicy(_Model):
@@ -209,7 +211,12 @@ class CdcConfig(_Model):
 
     def path(self, value: Late) -> Path:
         """A path of the configuration, which is relative to its folder."""
-        return self._folder / Path(resolve(value)).expanduser()
+        if not (text := resolve(value)):
+            raise ConfigError("the destination's path is empty", hint="name a file in destination.path.")
+        try:
+            return self._folder / Path(text).expanduser()
+        except RuntimeError:
+            raise ConfigError(f"{text}: there is no such home folder", hint="write the whole path.") from None
 
 
 _LATE = {("source", "conninfo"), ("destination", "path"), ("destination", "conninfo"), ("destination", "uri")}
@@ -232,7 +239,9 @@ def parse(data: Any, folder: Path | None = None, called: str = "the configuratio
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         keys = ".".join(str(part) for part in first["loc"] if part not in _TAGS)
-        said = first["msg"].removeprefix("Value error, ")
+        said = _SAID.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+        if first["loc"][-1:] == ("Env",):
+            said = "must be a string, or {env: NAME}"
         raise ConfigError(f"{called}: {keys + ': ' if keys else ''}{said}", hint=_HINT) from None
     if folder:
         config._folder = folder
@@ -241,11 +250,13 @@ def parse(data: Any, folder: Path | None = None, called: str = "the configuratio
 
 def load(path: Path) -> CdcConfig:
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}", hint="name another with --config FILE."
         ) from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not YAML: not text in UTF-8", hint=_HINT) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -258,4 +269,13 @@ def load(path: Path) -> CdcConfig:
 
 _TAGS = ("duckdb", "postgres", "delta", "Env", "SecretStr")
 """What pydantic adds to say which of several forms it tried."""
+_SAID = {
+    "missing": "is missing",
+    "tuple_type": "must be a list",
+    "model_type": "must be keys and values",
+    "model_attributes_type": "must be keys and values",
+    "dict_type": "must be keys and values",
+    "string_type": "must be a string",
+}
+"""What pydantic says in the words of Python, by its kind of error."""
 _HINT = "the README has a table of all keys, and an example."

@@ -32,11 +32,14 @@ def build(config: CdcConfig) -> Pipeline:
 
 
 def _capture(config: CdcConfig) -> WalCapture:
+    patterns = Patterns.parse(config.source.tables)
+    if all(pattern.excludes for pattern in patterns.patterns):
+        raise ConfigError("source.tables only excludes tables", hint='say first what to copy: "public.*".')
     return WalCapture(
         name=config.name,
         conninfo=partial(resolve, config.source.conninfo),
-        patterns=Patterns.parse(config.source.tables),
-        mentioned=[Pattern.parse(text).table() for text in config.tables],
+        patterns=patterns,
+        mentioned=[Pattern.parse(text, "tables").table() for text in config.tables],
         batch_bytes=config.batch.max_bytes,
         batch_delay=config.batch.max_delay,
         chunk_bytes=config.seed.chunk_bytes,
@@ -54,7 +57,7 @@ def _sink(config: CdcConfig) -> Sink:
         config.path(destination.path),
         config.name,
         lock_timeout=destination.lock_timeout,
-        memory_limit=destination.memory_limit,
+        memory_limit=f"{destination.memory_limit}B",
     )
 
 

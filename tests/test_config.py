@@ -4,6 +4,7 @@ The configuration: what may be written, and what is kept to oneself.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ def test_growth_is_a_size_in_a_time_over_a_time() -> None:
     assert (growth.bytes_per_second, growth.window) == ((6 << 20) / 60, 300)
 
 
+@pytest.mark.parametrize("text", ["fast", "5MiB/fortnight over 1min", "5MiB/min over a while", "/s over 1s"])
+def test_growth_that_is_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"lag\.growth"):
+        config(lag={"growth": text})
+
+
 def test_any_value_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAME", "mine")
     monkeypatch.setenv("TABLE", "public.orders")
@@ -60,6 +67,9 @@ def test_any_value_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_secret_is_looked_up_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     found = config(source={"conninfo": {"env": "LATER"}, "tables": ["public.*"]})
     with pytest.raises(ConfigError, match="LATER is not set"):
+        resolve(found.source.conninfo)
+    monkeypatch.setenv("LATER", "")
+    with pytest.raises(ConfigError, match="LATER is empty"):
         resolve(found.source.conninfo)
     monkeypatch.setenv("LATER", "host=db")
     assert resolve(found.source.conninfo) == "host=db"
@@ -87,6 +97,28 @@ def test_a_path_may_be_absolute_or_at_home(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PLACE", "~/shop.duckdb")
     found = config(tmp_path, destination={"type": "duckdb", "path": {"env": "PLACE"}})
     assert found.path(found.destination.path) == Path("/home/somebody/shop.duckdb")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("path", "said"), [("", "empty"), ("~nobody-of-that-name/x", "no such home")])
+def test_a_path_that_is_none(path: str, said: str) -> None:
+    found = config(destination={"type": "duckdb", "path": path})
+    with pytest.raises(ConfigError, match=said):
+        found.path(found.destination.path)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"source": {"conninfo": "host=db", "tables": "public.*"}}, "source.tables: must be a list"),
+        ({"source": {"conninfo": "host=db"}}, "source.tables: is missing"),
+        ({"source": {"conninfo": 5, "tables": ["a.b"]}}, "source.conninfo: must be a string, or {env: NAME}"),
+        ({"source": 5}, "source: must be keys and values"),
+        ({"stream": {"emit_every": "soon"}}, "stream.emit_every: not a duration"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_words_of_the_configuration(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        config(**more)
 
 
 def test_a_file_is_read_where_it_is(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from .options import config_option, pipeline
 @click.command()
 @config_option
 def check(path: Path) -> None:
-    """Look for what would go wrong: settings, privileges, keys, slots, types."""
-    found = pipeline(path).capture.findings()
+    """Look for what would go wrong: settings, privileges, keys, slots, types, destination."""
+    running = pipeline(path)
+    found = running.capture.findings()
     for finding in found:
         click.echo(f"{'problem' if finding.is_problem else 'note'}: {finding.about}: {finding.message}")
         click.echo(f"    {finding.remedy}")
@@ -25,4 +26,5 @@ def check(path: Path) -> None:
         raise CaptureError(
             f"{problems} problem{'s' if problems > 1 else ''} found", hint="each has its remedy above."
         )
+    running.sink.see_that_it_can_be_written()
     click.echo("nothing stands in the way")

@@ -43,7 +43,7 @@ def reseed(path: Path, tables: tuple[str, ...], every: bool) -> None:
 
 def _names(running: Pipeline, tables: tuple[str, ...]) -> list[TableName]:
     held = running.sink.tables()
-    names = [Pattern.parse(text).table() for text in tables] or list(held)
+    names = [Pattern.parse(text, "the call").table() for text in tables] or list(held)
     for name in names:
         if name not in held:
             raise ConfigError(

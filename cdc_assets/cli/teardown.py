@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import CaptureError
 from .options import config_option, pipeline
 
 
@@ -17,11 +18,17 @@ from .options import config_option, pipeline
 def teardown(path: Path, yes: bool) -> None:
     """Drop the slot and the publication. The destination is left alone."""
     capture = pipeline(path).capture
-    if not yes:
-        click.confirm(
-            f"Drop slot {capture.slot} and publication {capture.publication} at the source? "
-            "What is not confirmed is then lost to this pipeline.",
-            abort=True,
-        )
+    if not (yes or _confirmed(capture.slot, capture.publication)):
+        raise CaptureError("not confirmed, so nothing is dropped", hint="--yes does not ask.")
     capture.teardown()
     click.echo(f"dropped slot {capture.slot} and publication {capture.publication}")
+
+
+def _confirmed(slot: str, publication: str) -> bool:
+    """Not where nobody is there to answer, either."""
+    question = f"Drop slot {slot} and publication {publication} at the source?"
+    try:
+        return click.confirm(f"{question} What is not confirmed is then lost to this pipeline.", err=True)
+    except click.Abort:
+        click.echo(err=True)
+        return False

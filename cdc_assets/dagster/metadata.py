@@ -6,8 +6,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import dagster as dg
-
 from ..model import Held, Lag
 from .tables import KnownTable
 from .tally import TableTally, Tally
@@ -16,7 +14,7 @@ from .translator import column_schema
 HEARTBEAT = "cdc/stream_run"
 """On the observations a stream makes of its slot: which run it is."""
 LATENCIES = "cdc/latencies"
-"""On the same: how long changes took from commit to durable, as `Latencies.to_dict`, which adds up."""
+"""On the same: how long changes took from commit to durable, as `str(Latencies)`, which adds up."""
 
 
 def lag_metadata(lag: Lag) -> dict[str, Any]:
@@ -32,7 +30,7 @@ def lag_metadata(lag: Lag) -> dict[str, Any]:
     if lag.safe_wal_size is not None:
         metadata["cdc/safe_wal_size"] = lag.safe_wal_size
     if lag.active_pid is not None:
-        metadata["cdc/active_pid"] = lag.active_pid
+        metadata["cdc/active_pid"] = str(lag.active_pid)  # not a number to plot
     if lag.held_back_by:
         metadata["cdc/held_back_by"] = lag.held_back_by
     return metadata
@@ -45,12 +43,12 @@ def heartbeat_metadata(run_id: str, tally: Tally) -> dict[str, Any]:
         "cdc/changes": tally.changes,
         "cdc/commits": tally.commits,
         "cdc/batches": tally.batches,
-        LATENCIES: dg.MetadataValue.json(tally.latencies.to_dict()),
         **{
             f"cdc/latency_p{percent}_seconds": round(seconds, 4)
             for percent in (50, 99)
             if (seconds := tally.latencies.percentile(percent)) is not None
         },
+        LATENCIES: str(tally.latencies),
     }
 
 

@@ -83,11 +83,12 @@ def _to_seed(pipeline: Pipeline, tables: Sequence[TableName], tick: _Tick) -> It
 def _request(instance: dg.DagsterInstance, pipeline: Pipeline, table: TableName, tick: _Tick) -> None:
     names = Names(pipeline.config.name)
     generation = pipeline.sink.tables()[table].generation
+    tag = names.seed_tag(table, generation)
+    # Before the chunks: what a run that ends just now has loaded must not be asked for again.
+    runs = instance.get_run_records(dg.RunsFilter(tags=tag), limit=_RECENT)
     chunks = pipeline.sink.chunks(table)
     keys = {chunk: partition_key(generation, chunk) for chunk in chunks}
     _register(instance, names, table, list(keys.values()), tick)
-    tag = names.seed_tag(table, generation)
-    runs = instance.get_run_records(dg.RunsFilter(tags=tag), limit=_RECENT)
     if any(not record.dagster_run.is_finished for record in runs):
         tick.said.append(f"{table} is being seeded")
         return
@@ -97,6 +98,8 @@ def _request(instance: dg.DagsterInstance, pipeline: Pipeline, table: TableName,
     loaded = [keys[chunk] for chunk, lsn in chunks.items() if lsn is not None]
     done = set(loaded) - set(unreported(instance, names, table, loaded))
     left = [key for key in keys.values() if key not in done]
+    if not left:
+        return
     tick.requests.append(
         dg.RunRequest(
             run_key=f"{tag[SEED_TAG]}:{time.time():.3f}",

@@ -77,7 +77,7 @@ def growth_verdict(samples: Sequence[tuple[float, int]], growth: Growth) -> Verd
     said = f"{slope:+,.0f} bytes/s over {covered:.0f} s"
     # A burst is not growth: only a slope over most of the window is.
     passed = slope <= growth.bytes_per_second or covered < growth.window * 0.8
-    metadata = {"cdc/lag_slope_bytes_per_second": slope, "cdc/samples": len(samples)}
+    metadata = {"cdc/lag_slope_bytes_per_second": round(slope, 1), "cdc/samples": len(samples)}
     return Verdict(GROWTH, passed, said, dg.AssetCheckSeverity.WARN, metadata)
 
 

@@ -23,6 +23,8 @@ from .watch import Watch
 
 Say = Callable[[str], None]
 
+_OPENED = "expanded=global@global:shop,global@global:analytics"
+"""For the UI's asset graph, which else shows two closed groups."""
 _SEEDED_WITHIN = 240.0
 _CAUGHT_UP_WITHIN = 120.0
 _REPORTED_WITHIN = 60.0
@@ -119,9 +121,12 @@ def _where_to_look(stage: Stage) -> str:
     count = "select status, count(*) from public.orders group by all"
     query = f"import cdc_assets; print(cdc_assets.open_duckdb('{stage.database}').sql('{count}'))"
     return f"""
-  Dagster     {stage.ui}/asset-groups   the tables, their seeds, the slot
-              {stage.ui}/runs           seeds first, then the stream that stays
+  Dagster     {stage.ui}/asset-groups?{_OPENED}
+                  the tables, their seeds, the slot
+              {stage.ui}/runs
+                  seeds first, then the stream that stays
               {stage.ui}/assets/shop/slot?view=checks
+                  how far the copy trails the source; "Overview", "Plots" has its history
 
   the copy    {stage.database}
               {sys.executable} -c "{query}"

@@ -4,6 +4,7 @@ Everything the demo needs, put up and taken down: server, shop, traffic, Dagster
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 import signal
@@ -29,6 +30,8 @@ from .shop import open_shop
 _LOCATION = ("definitions.py", "cdc.yaml")
 """What the demo runs: the example at the top of the repository."""
 _EXAMPLE = ("-f", "definitions.py", "-d", ".")
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a polite kill, and a terminal that was closed."""
 _HERE = "127.0.0.1"
 _SERVED_WITHIN = 90.0
 """Seconds."""
@@ -37,6 +40,10 @@ _SERVED_WITHIN = 90.0
 class Stage:
     """Made in a folder of its own, which goes with it. Say `with`."""
 
+    folder: Path
+    _programs: Programs
+    _server: PostgresServer
+
     def __init__(self, checkout: Path, *, with_ui: bool) -> None:
         if missing := [name for name in _LOCATION if not (checkout / name).exists()]:
             raise ConfigError(
@@ -44,9 +51,7 @@ class Stage:
                 hint="run the demo in a checkout of the repository: it runs the example there.",
             )
         self._checkout, self._with_ui = checkout, with_ui
-        self.folder = Path(tempfile.mkdtemp(prefix="cdc-demo-"))
-        self._programs = Programs(self.folder)
-        self._server = PostgresServer(settings={"max_wal_size": "1GB"})
+        self._down = contextlib.ExitStack()
         self.environment: dict[str, str] = {}
         self.port = _free_port()
 
@@ -79,7 +84,7 @@ class Stage:
         return self._server.version
 
     def __enter__(self) -> Stage:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDS:
             signal.signal(number, _interrupt)
         try:
             self._put_up()
@@ -119,6 +124,12 @@ class Stage:
             time.sleep(1)
 
     def _put_up(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="cdc-demo-"))
+        self._down.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._server = PostgresServer(settings={"max_wal_size": "1GB"})
+        self._down.callback(self._server.remove)
+        self._programs = Programs(self.folder)
+        self._down.callback(self._programs.stop_all)
         for name in _LOCATION:
             shutil.copy(self._checkout / name, self.folder)
         self.database.parent.mkdir()
@@ -152,11 +163,9 @@ class Stage:
         self._programs.start(name, [executable, *arguments], self.environment, self.folder)
 
     def _take_down(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _ENDS:
             signal.signal(number, signal.SIG_IGN)  # being impatient would leave something running
-        self._programs.stop_all()
-        self._server.remove()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._down.close()
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

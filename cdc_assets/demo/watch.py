@@ -59,7 +59,7 @@ class Watch:
         latencies = Latencies()
         for said_at, metadata in self._signs_of_life(pipeline):
             if said_at > since:
-                latencies += Latencies.of(metadata[LATENCIES])
+                latencies += Latencies.parse(metadata[LATENCIES])
         return latencies
 
     def _signs_of_life(self, pipeline: Pipeline) -> list[tuple[float, dict[str, Any]]]:

@@ -8,7 +8,6 @@ whatever its size, and histograms add up. It is as good as the two clocks agree.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -26,16 +25,17 @@ class Latencies:
         self._counts = np.zeros(_BUCKETS, np.int64)
 
     @classmethod
-    def of(cls, counts: Mapping[str, int]) -> Latencies:
-        """What `to_dict` made."""
+    def parse(cls, text: str) -> Latencies:
+        """What `str` made."""
         latencies = cls()
-        for bucket, count in counts.items():
-            latencies._counts[int(bucket)] = count
+        for part in text.split():
+            bucket, _, count = part.partition(":")
+            latencies._counts[int(bucket)] = int(count)
         return latencies
 
-    def to_dict(self) -> dict[str, int]:
-        """The buckets that are not empty."""
-        return {str(bucket): int(self._counts[bucket]) for bucket in np.flatnonzero(self._counts)}
+    def __str__(self) -> str:
+        """The buckets that are not empty, in one line: `80:2 85:22`."""
+        return " ".join(f"{bucket}:{self._counts[bucket]}" for bucket in np.flatnonzero(self._counts))
 
     def __iadd__(self, other: Latencies) -> Latencies:
         self._counts += other._counts

@@ -27,10 +27,11 @@ class Pattern:
     name: str
 
     @classmethod
-    def parse(cls, text: str) -> Pattern:
+    def parse(cls, text: str, place: str = "source.tables") -> Pattern:
+        """`place`: where the text stands, for the error."""
         if (match := _PATTERN.match(text.strip())) is None:
             raise ConfigError(
-                f'source.tables has "{text}", which is not a table',
+                f'{place} has "{text}", which is not a table',
                 hint='write schema.table, as in "public.orders", "public.*" or "-public.audit".',
             )
         return cls(text, bool(match[1]), match[2], match[3])

@@ -135,10 +135,12 @@ def _publication(
     ).fetchone() == (True,)
     foreign = [table for table in missing if not _owns(connection, mirrored[table].oid)]
     if foreign or not may_create:
+        tables = f"{', '.join(map(str, missing[:5]))}{' ...' if len(missing) > 5 else ''}"
         yield Finding(
             f"publication {name}",
-            f"it lacks {', '.join(map(str, missing[:5]))}{' ...' if len(missing) > 5 else ''}, "
-            "and this role may not add to it",
+            f"it lacks {tables}, and this role may not add to it"
+            if publication.exists()
+            else f"it does not exist, and this role may not make it for {tables}",
             f"run as the tables' owner:  {publication.statement(missing)};",
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from psycopg import errors, sql
+from psycopg.rows import TupleRow
 
 from ..errors import CaptureError
 from ..model import TableName
@@ -36,6 +37,9 @@ class Publication:
         self._connection = connection
         self.name = name
 
+    def exists(self) -> bool:
+        return self._settings() is not None
+
     def tables(self) -> dict[TableName, Published]:
         """What the publication covers; empty if there is none."""
         columns = "attnames::text[], rowfilter" if self._has_column_lists else "null, null"
@@ -47,7 +51,7 @@ class Publication:
 
     def ensure(self, tables: Sequence[TableName]) -> None:
         """Create the publication, or add to it what it lacks; nothing is taken away."""
-        found = self._connection.execute(_SETTINGS, [self.name]).fetchone()
+        found = self._settings()
         if found is None:
             self._run(self._create(tables))
             return
@@ -62,8 +66,10 @@ class Publication:
 
     def statement(self, tables: Sequence[TableName]) -> str:
         """The SQL that makes the publication send `tables` too."""
-        exists = self._connection.execute(_SETTINGS, [self.name]).fetchone() is not None
-        return (self._add if exists else self._create)(tables).as_string(self._connection)
+        return (self._add if self.exists() else self._create)(tables).as_string(self._connection)
+
+    def _settings(self) -> TupleRow | None:
+        return self._connection.execute(_SETTINGS, [self.name]).fetchone()
 
     def _add(self, tables: Sequence[TableName]) -> sql.Composed:
         return sql.SQL("ALTER PUBLICATION {} ADD {}").format(self._identifier, _for_tables(tables))

@@ -98,7 +98,7 @@ def first_line(error: Exception) -> str:
 def _refused(error: psycopg.OperationalError, conninfo: str) -> CdcError:
     """One line for a connection that could not be made, which may have been tried at many addresses."""
     lines = [line for line in str(error).splitlines() if line.strip()]
-    said = lines[0].removeprefix("connection failed: ")
+    said = lines[0].removeprefix("connection failed: ").removeprefix("connection is bad: ")
     for words, hint in _REMEDIES.items():
         if words in str(error):
             return CaptureError(f"cannot connect to the source: {said}", hint=hint)
@@ -113,6 +113,10 @@ _REMEDIES = {
     "no password supplied": "put a password into source.conninfo, or into a password file.",
     "pg_hba.conf": "add a line to the server's pg_hba.conf for this role, database and address; "
     "database connections are enough, replication=database counts as one.",
+    "does not support SSL": "turn ssl on at the server, or ask for less with sslmode in source.conninfo.",
+    "root certificate file": "name the file in source.conninfo: sslrootcert=...; or sslrootcert=system.",
+    "certificate verify failed": "see that sslrootcert in source.conninfo is of the server's authority.",
+    "invalid ": "correct it in source.conninfo.",
     "does not exist": "see that source.conninfo names the right database and role.",
     "must be superuser or replication role": "ALTER ROLE <role> REPLICATION;",
     "permission denied to start WAL sender": "ALTER ROLE <role> REPLICATION;",

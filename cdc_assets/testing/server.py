@@ -198,7 +198,11 @@ class PostgresServer:
             return binaries
         except (OSError, subprocess.CalledProcessError):
             copy = self.directory / "install"
-            shutil.copytree(binaries.parent, copy, symlinks=True)
+            try:
+                shutil.copytree(binaries.parent, copy, symlinks=True)
+            except BaseException:  # interrupted, there is nobody yet who would remove it
+                shutil.rmtree(self.directory, ignore_errors=True)
+                raise
             return copy / "bin"
 
 

@@ -109,6 +109,22 @@ def test_a_conninfo_that_is_none(cdc: Commands, shop: Source) -> None:
     assert "secret-17" not in hint
 
 
+@pytest.mark.parametrize(
+    ("option", "said", "hinted"),
+    [
+        ({"sslmode": "nonsense"}, 'invalid sslmode value: "nonsense"', "source.conninfo"),
+        ({"sslmode": "require"}, "does not support SSL", "sslmode"),
+    ],
+)
+def test_a_conninfo_that_asks_for_what_is_not_there(
+    cdc: Commands, shop: Source, option: dict[str, str], said: str, hinted: str
+) -> None:
+    cdc.environment["SHOP_DSN"] = make_conninfo(cdc.environment["SHOP_DSN"], **option)
+    error, hint = fails(cdc, shop)
+    assert said in error
+    assert hinted in hint
+
+
 # What the server allows
 
 
@@ -144,6 +160,7 @@ def test_a_role_that_may_not_replicate(cdc: Commands, shop: Source) -> None:
 
 def test_a_role_that_may_not_publish_is_told_what_its_owner_has_to_run(cdc: Commands, shop: Source) -> None:
     with role(shop, "replication") as cdc.environment["SHOP_DSN"]:
+        assert "publication cdc_shop: it does not exist" in cdc.run("check").stdout
         _, hint = fails(cdc, shop)
         assert hint.startswith("run as the tables' owner:  CREATE PUBLICATION")
         shop.execute(hint.partition(":")[2].encode())
@@ -190,6 +207,11 @@ def test_a_pattern_that_is_none(cdc: Commands, shop: Source) -> None:
     error, hint = fails(cdc, shop)
     assert error == 'source.tables has "orders", which is not a table'
     assert "public.orders" in hint
+
+
+def test_exclusions_alone(cdc: Commands, shop: Source) -> None:
+    cdc.configure(source__tables=["-public.orders"])
+    assert fails(cdc, shop)[0] == "source.tables only excludes tables"
 
 
 def test_a_named_table_without_a_key(cdc: Commands, shop: Source) -> None:
@@ -261,6 +283,7 @@ def test_an_unknown_key(
         ({"seed__readers": 0}, "seed.readers"),
         ({"lag__growth": "fast"}, "lag.growth"),
         ({"destination__type": "oracle"}, "destination"),
+        ({"destination__memory_limit": "lots"}, "destination.memory_limit"),
         ({"mode": "history"}, "mode history is not built yet"),
         ({"destination": {"type": "delta", "uri": "s3://lake"}}, "destination type delta is not built yet"),
     ],
@@ -292,9 +315,15 @@ def test_a_variable_that_is_not_set(cdc: Commands, shop: Source) -> None:
 # The destination
 
 
-def test_a_folder_that_is_not_there(cdc: Commands, shop: Source) -> None:
+def test_a_file_that_is_no_text(cdc: Commands, shop: Source) -> None:
+    (cdc.folder / "cdc.yaml").write_bytes(b"\xff\xfe\x00")
+    assert fails(cdc, shop)[0] == "cdc.yaml: not YAML: not text in UTF-8"
+
+
+@pytest.mark.parametrize("command", ["sync", "check"])
+def test_a_folder_that_is_not_there(cdc: Commands, shop: Source, command: str) -> None:
     cdc.configure(destination__path="missing/copy.duckdb")
-    error, hint = fails(cdc, shop)
+    error, hint = fails(cdc, shop, command)
     assert error.endswith("missing/copy.duckdb: No such file or directory")
     assert hint.startswith("make the folder:  mkdir -p ")
 
@@ -377,6 +406,21 @@ def test_a_slot_of_another_kind(cdc: Commands, shop: Source) -> None:
 def test_what_there_is_no_copy_of_cannot_be_copied_again(cdc: Commands, shop: Source) -> None:
     cdc.succeed("sync")
     assert "there is no copy of public.others" in fails(cdc, shop, "reseed", "public.others")[0]
+
+
+def test_what_is_not_a_table_cannot_be_copied_again(cdc: Commands, shop: Source) -> None:
+    assert fails(cdc, shop, "reseed", "orders")[0] == 'the call has "orders", which is not a table'
+
+
+def test_teardown_drops_nothing_when_nobody_is_there_to_say_yes(cdc: Commands, shop: Source) -> None:
+    cdc.succeed("sync")
+    done = cdc.run("teardown")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-2:] == [
+        "ERROR:  not confirmed, so nothing is dropped",
+        "HINT:  --yes does not ask.",
+    ]
+    assert len(made(shop)) == 2
 
 
 @pytest.mark.parametrize(
