@@ -9,7 +9,7 @@ import difflib
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
@@ -30,9 +30,9 @@ from ..model import (
     TableName,
 )
 from ..pgoutput.assembler import Assembler
-from ..pgoutput.messages import Relation
 from . import chunks, continuity, lag, snapshot
 from .catalog import Catalog
+from .definitions import Definitions
 from .patterns import Patterns
 from .preflight import Finding, findings
 from .publication import Publication, Published
@@ -180,9 +180,12 @@ class WalCapture(ChangeCapture):
     ) -> Generator[ChangeBatch, None, None]:
         receiver, start = self._stream()
         with closing(receiver):
-            yield from self._batches(receiver, Assembler(partial(self._describe, held), start), until)
+            definitions = Definitions(self.conninfo, self.publication, self.patterns, held)
+            yield from self._batches(receiver, Assembler(definitions.describe, start), definitions, until)
 
-    def _batches(self, receiver: Receiver, assembler: Assembler, until: LSN | None) -> Iterator[ChangeBatch]:
+    def _batches(
+        self, receiver: Receiver, assembler: Assembler, definitions: Definitions, until: LSN | None
+    ) -> Iterator[ChangeBatch]:
         """Batches that are full, or whose first change has waited long enough; empty ones now and then."""
         delivered = said = asked = time.monotonic()
         due: float | None = None
@@ -200,6 +203,7 @@ class WalCapture(ChangeCapture):
             ready = assembler.has_changes and (assembler.size >= self.batch_bytes or now >= (due or now))
             idle = assembler.has_batch and not assembler.has_changes and now - delivered >= _IDLE
             if ready or idle or (reached and assembler.has_batch):
+                definitions.forget()
                 yield assembler.take(lambda lsn: Ack(partial(receiver.confirm, lsn)))
                 delivered = said = time.monotonic()
                 due = None
@@ -243,13 +247,3 @@ class WalCapture(ChangeCapture):
     def _holder(self) -> str | None:
         with session(self.conninfo()) as connection:
             return Slot(connection, self.slot).holder()
-
-    def _describe(self, held: Mapping[int, Table], relation: Relation, before: Table | None) -> Table | None:
-        if not self.patterns.match(relation.name):
-            return None
-        looked_at = held.get(relation.oid)
-        if before and looked_at:
-            before = replace(before, evidence=looked_at.evidence)
-        with session(self.conninfo()) as connection:
-            catalog = Catalog(connection, Publication(connection, self.publication).tables())
-            return catalog.described(relation, before or looked_at)
