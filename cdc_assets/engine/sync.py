@@ -21,8 +21,7 @@ def catch_up(
     capture: ChangeCapture, sink: Sink, *, seed: bool = True, readers: int = 2
 ) -> Iterator[Loaded | Step]:
     """Bring `sink` to what was committed at the source when this was called, everything seeded."""
-    if not seed:
-        prepare(capture, sink)
+    prepare(capture, sink)
     watch = Watch(capture, sink)
     target = capture.head()
     while True:
@@ -60,14 +59,15 @@ def follow(
             yield step
             if stopping():
                 return
-            if seed and (step.applied.unseeded or step.applied.incomplete or watch.found_unseeded):
+            if seed and watch.found_unseeded:
                 watch.found_unseeded = False
+                seeding.wake(anew=True)
+            elif seed and (step.applied.unseeded or step.applied.incomplete):
                 seeding.wake()
 
 
 def _bring_in(capture: ChangeCapture, sink: Sink, readers: int) -> Generator[Loaded, None, None]:
     """Load everything that is not seeded; what the stream must bring is left to it."""
-    prepare(capture, sink)
     while True:
         tables = plan(capture, sink).tables
         if not repair(capture, sink, tables):
@@ -89,15 +89,19 @@ class _Seeding:
     """A thread that brings in what is unseeded, each time it is woken."""
 
     def __init__(self, capture: ChangeCapture, sink: Sink, readers: int) -> None:
+        self._prepare = partial(prepare, capture, sink)
         self._bring_in = partial(_bring_in, capture, sink, readers)
         self._loaded: queue.SimpleQueue[Loaded] = queue.SimpleQueue()
         self._wanted = threading.Event()
         self._ending = threading.Event()
+        self._anew = False
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="cdc-seed", daemon=True)
         self._thread.start()
 
-    def wake(self) -> None:
+    def wake(self, *, anew: bool = False) -> None:
+        """`anew`: a table may be new, or be there no more."""
+        self._anew |= anew
         self._wanted.set()
 
     def loaded(self) -> Iterator[Loaded]:
@@ -117,6 +121,9 @@ class _Seeding:
         while self._wanted.wait() and not self._ending.is_set():
             self._wanted.clear()
             try:
+                if self._anew:
+                    self._anew = False
+                    self._prepare()
                 with closing(self._bring_in()) as chunks:
                     for chunk in chunks:
                         self._loaded.put(chunk)
