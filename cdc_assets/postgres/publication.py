@@ -69,8 +69,10 @@ class Publication:
         return sql.SQL("ALTER PUBLICATION {} ADD {}").format(self._identifier, _for_tables(tables))
 
     def _create(self, tables: Sequence[TableName]) -> sql.Composed:
-        return sql.SQL("CREATE PUBLICATION {} FOR {} WITH ({})").format(
-            self._identifier, _for_tables(tables), self._options()
+        # There may be nothing to publish yet, which cannot be said with FOR TABLE.
+        covering = sql.SQL("FOR {} ").format(_for_tables(tables)) if tables else sql.SQL("")
+        return sql.SQL("CREATE PUBLICATION {} {}WITH ({})").format(
+            self._identifier, covering, self._options()
         )
 
     def _options(self) -> sql.Composable:
