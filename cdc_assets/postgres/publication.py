@@ -21,6 +21,13 @@ _SETTINGS = """
 select pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot
 from pg_publication where pubname = %s
 """
+# 15 counts generated columns among those it publishes, but does not send them.
+_SENT = """
+array(select a.attname::text from unnest(attnames) with ordinality as n(attname, place)
+      join pg_attribute a on a.attname = n.attname
+        and a.attrelid = format('%%I.%%I', schemaname, tablename)::regclass
+      where a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 order by place)
+"""
 
 
 class Published(NamedTuple):
@@ -38,7 +45,7 @@ class Publication:
 
     def tables(self) -> dict[TableName, Published]:
         """What the publication covers; empty if there is none."""
-        columns = "attnames::text[], rowfilter" if self._has_column_lists else "null, null"
+        columns = f"{_SENT}, rowfilter" if self._has_column_lists else "null, null"
         query = f"select schemaname, tablename, {columns} from pg_publication_tables where pubname = %s"
         return {
             TableName(schema, table): Published(tuple(names) if names is not None else None, row_filter)

@@ -106,22 +106,22 @@ def _of_table(
 ) -> Iterator[str]:
     names = {column.name for column in columns}
     if names != set(copy.columns):
-        yield f"columns only at the source: {sorted(names - set(copy.columns))}, "
-        yield f"columns only in the copy: {sorted(set(copy.columns) - names)}"
+        at_source, in_copy = sorted(names - set(copy.columns)), sorted(set(copy.columns) - names)
+        yield f"columns only at the source: {at_source}; only in the copy: {in_copy}"
         return
     try:
-        at_source, in_copy = _rows(source, name, columns, copy)
+        only_source, only_copy = _rows(source, name, columns, copy)
     except psycopg.DataError as error:
         yield f"PostgreSQL does not know a value again: {error.diag.message_primary}"
         return
-    if at_source or in_copy:
+    if only_source or only_copy:
         differing = [
             f"{column.name} ({column.type})"
             for number, column in enumerate(columns)
-            if Counter(row[number] for row in at_source) != Counter(row[number] for row in in_copy)
+            if Counter(row[number] for row in only_source) != Counter(row[number] for row in only_copy)
         ]
         yield (
-            f"{len(at_source)} rows only at the source, {len(in_copy)} only in the copy; "
+            f"{len(only_source)} rows only at the source, {len(only_copy)} only in the copy; "
             f"columns that differ: {', '.join(differing) or 'none, but their combinations'}"
         )
 

@@ -37,6 +37,8 @@ class Step:
     """What comes later relies on it."""
     sync: bool = False
     """After it, when there is one writer, the copies are caught up and compared."""
+    touches: bool = False
+    """It is there only to have the stream speak of a definition."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class _Author:
         for table in tables:
             self._fresh += 1
             steps += [
-                Step((statement,), stage, defines=True)
+                Step((statement,), stage, defines=True, touches=True)
                 for statement in Changes(table, self._chance, self._features).touch(self._fresh)
             ]
             self._world.heard(table)
