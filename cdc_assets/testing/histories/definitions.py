@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from random import Random
 
 from .changes import NUMBERS, Changes, Statements
@@ -332,9 +333,13 @@ class Definitions:
             statements += Changes(again, self._chance, self._features).insert(number)
         return Definition(statements)
 
-    def _rename_table(self) -> Definition:
-        table = self._any_table()
-        return self._renamed(table, self._names.new())
+    def _rename_table(self) -> Definition | None:
+        renamable = self._renamable()
+        return self._renamed(self._chance.choice(renamable), self._names.new()) if renamable else None
+
+    def _renamable(self) -> list[Relation]:
+        partitioned = Feature.RENAME_PARTITIONED in self._features
+        return [table for table in self._world.tables if partitioned or not table.leaves]
 
     def _renamed(self, table: Relation, new: str) -> Definition:
         old = table.sql
@@ -344,9 +349,14 @@ class Definitions:
         return Definition([f"alter table {old} rename to {quoted(new)}"])
 
     def _swap_tables(self) -> Definition | None:
-        table, other = self._any_table(), self._any_table()
-        if table is other or table.schema != other.schema:
+        pairs = [
+            (table, other)
+            for table, other in combinations(self._renamable(), 2)
+            if table.schema == other.schema
+        ]
+        if not pairs:
             return None
+        table, other = self._chance.choice(pairs)
         one, two = table.name, other.name
         third = self._names.new()
         statements = [

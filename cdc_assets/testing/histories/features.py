@@ -45,6 +45,8 @@ class Feature(StrEnum):
     RENAME_TABLE = "rename table"
     SWAP_TABLES = "swap tables"
     """Two tables take each other's name."""
+    RENAME_PARTITIONED = "rename partitioned table"
+    """And swap: a stream that has spoken of one under its old name goes on to do so."""
     CHANGE_KEY = "change key"
     CHANGE_IDENTITY = "change identity"
     ADD_ENUM_VALUE = "add enum value"
@@ -68,6 +70,7 @@ NOT_BUILT_YET = frozenset(
         Feature.EQUAL_KEYS,
         Feature.KEYLESS_TABLES,
         Feature.REPLACE_COLUMN,
+        Feature.RENAME_PARTITIONED,
         Feature.RENAME_ENUM_VALUE,
         Feature.ATTACH_PARTITION,
         Feature.DETACH_PARTITION,

@@ -172,7 +172,10 @@ class _Author:
         """Changes that make the stream say what it did not yet; nothing if it need not."""
         if Feature.SILENT_DEFINITIONS in self._features:
             return []
-        tables = [table for table in self._world.tables if table.sql in self._world.silent]
+        # In the end all of them: others may have been looked at before they were published.
+        tables = [
+            table for table in self._world.tables if stage is Stage.AFTER or table.sql in self._world.silent
+        ]
         steps = []
         for table in tables:
             self._fresh += 1

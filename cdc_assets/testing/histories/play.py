@@ -69,17 +69,17 @@ def play(history: History, dsn: str, sink: Sink, conditions: Conditions) -> list
     player = _Player(history, dsn, sink, conditions)
     with player.connected() as source:
         _run(source, history.at(Stage.BEFORE))
-        if conditions.early and (found := player.caught_up(source)):
+        if conditions.early and (found := player.caught_up()):
             return found
         if conditions.writers == 1 and not conditions.follow:
             for step in history.at(Stage.DURING):
                 _run(source, [step])
-                if step.sync and (found := player.caught_up(source)):
+                if step.sync and (found := player.caught_up()):
                     return found
         else:
             player.beside(conditions)
         _run(source, history.at(Stage.AFTER))
-        return player.caught_up(source)
+        return player.caught_up()
 
 
 class _Player:
@@ -101,9 +101,10 @@ class _Player:
             connection.execute(_SESSION)
             yield connection
 
-    def caught_up(self, source: Connection) -> list[Difference]:
+    def caught_up(self) -> list[Difference]:
         self._catch_up()
-        return differences(source, copies(self._sink), self._history.features)
+        with self.connected() as source:
+            return differences(source, copies(self._sink), self._history.features)
 
     def _catch_up(self) -> None:
         deadline = time.monotonic() + _PATIENCE
