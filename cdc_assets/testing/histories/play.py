@@ -40,6 +40,8 @@ class Conditions:
     writers: int = 1
     follow: bool = False
     """The stream runs beside the writers."""
+    pace: float = 0.0
+    """Seconds a writer rests after a step, when it is not the only one at work."""
     early: bool = True
     """The first copies are made before the steps, not after them."""
     batch_bytes: int = 32 << 20
@@ -53,6 +55,7 @@ class Conditions:
             sink=chance.choice(("duckdb", "duckdb", "memory")),
             writers=chance.choice((1, 1, 1, 1, 2, 4)),
             follow=chance.random() < 0.35,
+            pace=chance.choice((0.0, 0.01, 0.05)),
             early=chance.random() < 0.9,
             batch_bytes=chance.choice((1, 300, 5_000, 100_000, 32 << 20)),
             batch_delay=chance.choice((0.0, 0.01, 0.1, 0.5)),
@@ -117,7 +120,9 @@ class _Player:
         failures: list[BaseException] = []
         shares = _shared(self._history.at(Stage.DURING), conditions.writers)
         threads = [
-            threading.Thread(target=_noting(failures, self._write), args=(share,), daemon=True)
+            threading.Thread(
+                target=_noting(failures, self._write), args=(share, conditions.pace), daemon=True
+            )
             for share in shares
         ]
         for thread in threads:
@@ -138,9 +143,11 @@ class _Player:
         if failures:
             raise failures[0]
 
-    def _write(self, steps: Sequence[Step]) -> None:
+    def _write(self, steps: Sequence[Step], pace: float) -> None:
         with self.connected() as source:
-            _run(source, steps)
+            for step in steps:
+                _run(source, [step])
+                time.sleep(pace)
 
 
 class _Ended:
