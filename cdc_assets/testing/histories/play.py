@@ -66,28 +66,30 @@ class Conditions:
 def play(history: History, dsn: str, sink: Sink, conditions: Conditions) -> list[Difference]:
     """Make `history` happen in an empty database; what the copies then lack or have too much.
 
-    What the engine raises is raised. Statements that PostgreSQL refuses do not count:
-    whatever the source then holds is right.
+    What the engine raises is raised. Statements that PostgreSQL refuses do not count: whatever
+    the source then holds is right. But where a definition stays silent because it refused what
+    was to make the stream speak of it, there is no saying whether the copies are right.
     """
     player = _Player(history, dsn, sink, conditions)
     with player.connected() as source:
-        _run(source, history.at(Stage.BEFORE))
+        player.run(source, history.at(Stage.BEFORE))
         if conditions.early and (found := player.caught_up()):
             return found
         if conditions.writers == 1 and not conditions.follow:
             for step in history.at(Stage.DURING):
-                _run(source, [step])
+                player.run(source, [step])
                 if step.sync and (found := player.caught_up()):
                     return found
         else:
             player.beside(conditions)
-        _run(source, history.at(Stage.AFTER))
+        player.run(source, history.at(Stage.AFTER))
         return player.caught_up()
 
 
 class _Player:
     def __init__(self, history: History, dsn: str, sink: Sink, conditions: Conditions) -> None:
         self._history, self._dsn, self._sink = history, dsn, sink
+        self._silent = False
         name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
         self._capture = WalCapture(
             name=name,
@@ -104,8 +106,18 @@ class _Player:
             connection.execute(_SESSION)
             yield connection
 
+    def run(self, source: Connection, steps: Sequence[Step]) -> None:
+        for step in steps:
+            for _ in range(_ATTEMPTS if step.defines else 1):
+                refused = _done(source, step)
+                if not any(isinstance(error, _MEETINGS) for error in refused):
+                    break
+            self._silent |= step.touches and bool(refused)
+
     def caught_up(self) -> list[Difference]:
         self._catch_up()
+        if self._silent:
+            return []
         with self.connected() as source:
             return differences(source, copies(self._sink), self._history.features)
 
@@ -146,7 +158,7 @@ class _Player:
     def _write(self, steps: Sequence[Step], pace: float) -> None:
         with self.connected() as source:
             for step in steps:
-                _run(source, [step])
+                self.run(source, [step])
                 time.sleep(pace)
 
 
@@ -178,29 +190,21 @@ def _shared(steps: Sequence[Step], writers: int) -> list[list[Step]]:
     return shares
 
 
-def _run(source: Connection, steps: Sequence[Step]) -> None:
-    for step in steps:
-        for _ in range(_ATTEMPTS if step.defines else 1):
-            if _done(source, step):
-                break
-
-
-def _done(source: Connection, step: Step) -> bool:
-    """Whether nothing and nobody was in the way."""
-    met = False
+def _done(source: Connection, step: Step) -> list[psycopg.Error]:
+    """What PostgreSQL refused."""
+    refused = []
     for statement in step.statements:
         try:
             source.execute(statement.encode())
-        except _MEETINGS:
-            met = True
         except psycopg.errors.SyntaxError:
             raise
-        except psycopg.Error:
+        except psycopg.Error as error:
             if source.closed:
                 raise
+            refused.append(error)
     with suppress(psycopg.Error):
         source.execute("rollback" if source.info.transaction_status else "select")
-    return not met
+    return refused
 
 
 _MEETINGS = (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable)
