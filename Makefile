@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test check format bench lock clean
+.PHONY: demo test check format bench soak lock clean
 
 demo: $(VENV)/ready
 	@$(BIN)/cdc-assets demo $(ARGS)
@@ -23,6 +23,10 @@ format: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(ARGS)
+
+# Random histories, each mirrored while it happens:  make soak SEEDS=200 SECONDS=600
+soak: $(VENV)/ready
+	$(BIN)/python -m cdc_assets.testing.soak $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 # The newest versions that pyproject.toml allows.
 lock: $(VENV)/ready

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "sinks": {"model", "errors"},
     "engine": {"model", "errors"},
     "pipeline": {"config", "engine", "postgres", "sinks", "model", "errors"},
-    "testing": {"model", "errors"},
+    "testing": {"engine", "postgres", "sinks", "model", "errors"},
     "cli": {"pipeline", "config", "engine", "postgres", "model", "errors", "demo"},
     "demo": {"pipeline", "config", "engine", "dagster", "testing", "model", "errors"},
     "dagster": {"pipeline", "config", "engine", "postgres", "sinks", "model", "errors"},

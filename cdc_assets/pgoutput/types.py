@@ -77,14 +77,19 @@ def _bytea(cells: Cells, to: pa.DataType) -> pa.Array:
     """From \\x and two hexadecimal digits a byte."""
     hexadecimal = cells.after(2).bytes
     offsets = np.frombuffer(hexadecimal.buffers()[1], np.int64)[: len(cells) + 1] // 2
-    return cells.array_of(to, [offsets, binascii.unhexlify(hexadecimal.buffers()[2] or b"")])
+    return cells.array_of(to, [offsets, _unhexlified(hexadecimal)])
 
 
 def _uuid(cells: Cells, to: pa.DataType) -> pa.Array:
     """From 32 hexadecimal digits in five groups."""
     digits = pc.replace_substring(cells.bytes.fill_null(b"0" * 32), b"-", b"")
-    values = np.frombuffer(binascii.unhexlify(digits.buffers()[2] or b""), np.uint8)
+    values = np.frombuffer(_unhexlified(digits), np.uint8)
     return pa.ExtensionArray.from_storage(to, cells.array(values, pa.binary(16)))
+
+
+def _unhexlified(digits: pa.Array) -> bytes:
+    """Of all cells, one after the other. The buffer of an array without cells is not empty."""
+    return binascii.unhexlify(digits.buffers()[2] or b"") if len(digits) else b""
 
 
 def _binary_bool(cells: Cells, to: pa.DataType) -> pa.Array:

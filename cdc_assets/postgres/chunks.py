@@ -23,11 +23,12 @@ from .session import Connection
 _MOST = 2_000
 """Chunks of one table, so that a page that shows them all stays quick."""
 
+# Of a table that is dropped at this moment, the catalog still has the name, but no file.
 _LEAVES = """
 select c.oid::bigint as oid, n.nspname as schema, c.relname as name,
-       pg_relation_filenode(c.oid)::bigint as filenode,
-       pg_relation_size(c.oid) / current_setting('block_size')::int as pages,
-       pg_table_size(c.oid) as bytes
+       coalesce(pg_relation_filenode(c.oid)::bigint, 0) as filenode,
+       coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int as pages,
+       coalesce(pg_table_size(c.oid), 0) as bytes
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.oid = %(oid)s and c.relkind <> 'p'
    or c.oid in (select relid from pg_partition_tree(%(oid)s) where isleaf)

@@ -22,6 +22,13 @@ _SETTINGS = """
 select pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot
 from pg_publication where pubname = %s
 """
+# 15 counts generated columns among those it publishes, but does not send them.
+_SENT = """
+array(select a.attname::text from unnest(attnames) with ordinality as n(attname, place)
+      join pg_attribute a on a.attname = n.attname
+        and a.attrelid = format('%%I.%%I', schemaname, tablename)::regclass
+      where a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 order by place)
+"""
 
 
 class Published(NamedTuple):
@@ -42,7 +49,7 @@ class Publication:
 
     def tables(self) -> dict[TableName, Published]:
         """What the publication covers; empty if there is none."""
-        columns = "attnames::text[], rowfilter" if self._has_column_lists else "null, null"
+        columns = f"{_SENT}, rowfilter" if self._has_column_lists else "null, null"
         query = f"select schemaname, tablename, {columns} from pg_publication_tables where pubname = %s"
         return {
             TableName(schema, table): Published(tuple(names) if names is not None else None, row_filter)
@@ -75,8 +82,10 @@ class Publication:
         return sql.SQL("ALTER PUBLICATION {} ADD {}").format(self._identifier, _for_tables(tables))
 
     def _create(self, tables: Sequence[TableName]) -> sql.Composed:
-        return sql.SQL("CREATE PUBLICATION {} FOR {} WITH ({})").format(
-            self._identifier, _for_tables(tables), self._options()
+        # There may be nothing to publish yet, which cannot be said with FOR TABLE.
+        covering = sql.SQL("FOR {} ").format(_for_tables(tables)) if tables else sql.SQL("")
+        return sql.SQL("CREATE PUBLICATION {} {}WITH ({})").format(
+            self._identifier, covering, self._options()
         )
 
     def _options(self) -> sql.Composable:

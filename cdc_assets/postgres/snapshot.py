@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 
 import pyarrow as pa
-from psycopg import errors, sql
+from psycopg import RawCursor, errors, sql
 
 from ..errors import CaptureError, ServerUnreachable, TableRewritten
 from ..model import LSN, Chunk, Table, TableName
@@ -78,7 +78,9 @@ class WalSnapshot:
             sql.SQL(", ").join(self._text(column.oid, "t", column.name) for column in table.columns),
             sql.Identifier(*table.name),
             self._row_filter(table),
-            sql.SQL(", ").join(sql.SQL("%s::{}[]").format(types_of[name]) for name in names),
+            sql.SQL(", ").join(
+                sql.SQL("${}::{}[]").format(number, types_of[name]) for number, name in enumerate(names, 1)
+            ),
             sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(" AND ").join(
                 sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("k", name))
@@ -87,7 +89,9 @@ class WalSnapshot:
         )
         with self._transaction() as connection:
             try:
-                rows = connection.execute(query, [column.to_pylist() for column in keys.columns]).fetchall()
+                # A raw cursor: a name or a row filter may have a percent sign in it.
+                cursor = RawCursor(connection)
+                rows = cursor.execute(query, [column.to_pylist() for column in keys.columns]).fetchall()
             except (errors.UndefinedTable, errors.UndefinedColumn) as error:
                 raise _rewritten(table.name) from error
         columns = zip(*rows, strict=True) if rows else ([] for _ in table.columns)
