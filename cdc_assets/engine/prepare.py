@@ -9,8 +9,13 @@ snapshot, so that no change can fall between the two.
 
 from __future__ import annotations
 
-from ..errors import ContinuityLost
+from contextlib import suppress
+
+from ..errors import ContinuityLost, TableRewritten
 from ..model import ChangeCapture, Position, Selection, Sink, TableState
+
+_ATTEMPTS = 10
+"""At a source whose tables are renamed and made anew while they are looked at."""
 
 
 def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
@@ -18,6 +23,13 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
 
     Raises `ContinuityLost` if it cannot, and tables would be out of step without a word.
     """
+    for _ in range(_ATTEMPTS):
+        with suppress(TableRewritten):
+            return _prepare(capture, sink)
+    return _prepare(capture, sink)
+
+
+def _prepare(capture: ChangeCapture, sink: Sink) -> Selection:
     held = sink.tables()
     selection = capture.select(held)
     position, reason = _continuity(capture, sink)
@@ -39,8 +51,10 @@ def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
             sink.mark_unseeded(name, "it is not selected")
         elif name not in captured:
             sink.mark_unseeded(name, "its changes were not captured for a while")
+        elif table.definition and table.definition.oid != selection.tables[name].oid:
+            sink.mark_unseeded(name, "it was dropped and made again")
     sink.see_that_it_can_be_written()
-    start = capture.prepare(list(selection.tables))
+    start = capture.prepare(selection.tables)
     if position is None:
         sink.adopt(start)
     return selection

@@ -81,8 +81,11 @@ class ChangeCapture(ABC):
         """The tables whose changes are being kept for `live`; one that is not has a gap."""
 
     @abstractmethod
-    def prepare(self, tables: Sequence[TableName]) -> Position:
-        """Create what `live` needs (publication, then slot) where it is missing; say where it starts."""
+    def prepare(self, tables: Mapping[TableName, Table]) -> Position:
+        """Create what `live` needs (publication, then slot) where it is missing; say where it starts.
+
+        Raises `TableRewritten` if one of `tables` is not there any more as it was selected.
+        """
 
     @abstractmethod
     def continuity(self, position: Position) -> str | None:

@@ -6,18 +6,23 @@ https://www.postgresql.org/docs/current/sql-createpublication.html
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from psycopg import errors, sql
 from psycopg.rows import TupleRow
 
-from ..errors import CaptureError
+from ..errors import CaptureError, TableRewritten
 from ..model import TableName
-from .session import Connection
+from .session import Connection, first_line
 
 _GENERATED_COLUMNS_SINCE = 180_000
 _COLUMN_LISTS_SINCE = 150_000
+_OID = """
+select c.oid::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = %s and c.relname = %s
+"""
 _SETTINGS = """
 select pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot
 from pg_publication where pubname = %s
@@ -56,17 +61,21 @@ class Publication:
             for schema, table, names, row_filter in self._connection.execute(query, [self.name])
         }
 
-    def ensure(self, tables: Sequence[TableName]) -> None:
-        """Create the publication, or add to it what it lacks; nothing is taken away."""
+    def ensure(self, tables: Mapping[TableName, int]) -> None:
+        """Create the publication, or add to it what it lacks; nothing is taken away.
+
+        `tables` says by OID which are meant. Under the same name there may be another by now, and to
+        publish one that names no rows makes the server refuse updates of it: `TableRewritten`.
+        """
         found = self._settings()
         if found is None:
-            self._run(self._create(tables))
+            self._run(self._create(list(tables)), tables)
             return
         everything, via_root = found
         if not (everything and via_root):
             self._run(sql.SQL("ALTER PUBLICATION {} SET ({})").format(self._identifier, self._options()))
         if missing := sorted(set(tables) - set(self.tables())):
-            self._run(self._add(missing))
+            self._run(self._add(missing), {name: tables[name] for name in missing})
 
     def drop(self) -> None:
         self._run(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(self._identifier))
@@ -95,9 +104,16 @@ class Publication:
             options += ", publish_generated_columns = stored"
         return sql.SQL(options)
 
-    def _run(self, statement: sql.Composed) -> None:
+    def _run(self, statement: sql.Composed, meant: Mapping[TableName, int] = MappingProxyType({})) -> None:
         try:
-            self._connection.execute(statement)
+            with self._connection.transaction():
+                self._connection.execute(statement)
+                # What is being published can be neither renamed nor dropped until this is committed.
+                for name, oid in meant.items():
+                    if self._connection.execute(_OID, name).fetchone() != (oid,):
+                        raise _replaced(name)
+        except errors.UndefinedTable as error:
+            raise TableRewritten(first_line(error), hint=_START_AGAIN) from error
         except errors.InsufficientPrivilege as error:
             raise CaptureError(
                 f"{error.diag.message_primary}, which publication {self.name} needs",
@@ -113,6 +129,13 @@ class Publication:
     @property
     def _has_column_lists(self) -> bool:
         return self._connection.info.server_version >= _COLUMN_LISTS_SINCE
+
+
+def _replaced(name: TableName) -> TableRewritten:
+    return TableRewritten(f"table {name} was renamed or made anew while it was looked at", hint=_START_AGAIN)
+
+
+_START_AGAIN = "start again."
 
 
 def _for_tables(tables: Iterable[TableName]) -> sql.Composed:

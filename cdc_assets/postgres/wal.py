@@ -118,11 +118,13 @@ class WalCapture(ChangeCapture):
         with session(self.conninfo()) as connection:
             return set(Publication(connection, self.publication).tables())
 
-    def prepare(self, tables: Sequence[TableName]) -> Position:
+    def prepare(self, tables: Mapping[TableName, Table]) -> Position:
         with session(self.conninfo()) as connection:
             slot = Slot(connection, self.slot)
             slot.see_that_it_can_be_made()
-            Publication(connection, self.publication).ensure(tables)
+            Publication(connection, self.publication).ensure(
+                {name: table.oid for name, table in tables.items()}
+            )
             start = slot.ensure(wait=self.slot_wait)
         here = self._here()
         return Position(start, here.system, here.database, here.slot)

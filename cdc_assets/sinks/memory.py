@@ -248,8 +248,9 @@ class MemorySink(Sink):
         return Applied(tuple(seeded), step.unseeded, step.redefined, bool(self.missing()))
 
     def _take(self, changes: TableChanges, step: _Step) -> None:
-        table = changes.table
-        name = self._name_of(table)
+        name = self._name_of(changes.table)
+        # A partitioned table that is renamed goes on under its old name in a stream that has begun.
+        table = replace(changes.table, name=name)
         if name in self._live and table != self._tables[name]:
             name = self._redefine_copy(name, table, step)
         if (seed := self._seeds.get(name)) and (late := changes.after(seed.after)):
@@ -268,15 +269,16 @@ class MemorySink(Sink):
 
     def _name_of(self, table: Table) -> TableName:
         """What a table is called here, which keeps its OID if it is renamed."""
-        if table.name not in self._held:
-            for name, held in self._held.items():
-                if (held.definition or held.seed or table).oid == table.oid:
-                    return name
+        for name, held in self._held.items():
+            if (definition := held.definition or held.seed) and definition.oid == table.oid:
+                return name
         return table.name
 
     def _redefine_copy(self, name: TableName, table: Table, step: _Step) -> TableName:
         """What the copy is called afterwards."""
         way = evolution(self._tables[name], table)
+        if table.name != name and table.name in self._held:
+            way = Evolution(obstacle=f"it was renamed to {table.name}, which another table was called")
         if way.obstacle:
             self._freeze(name)
             if self.is_seeded(name):

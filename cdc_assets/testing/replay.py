@@ -96,7 +96,7 @@ class ReplayCapture(ChangeCapture):
     def captured(self) -> set[TableName]:
         return set(self.published)
 
-    def prepare(self, tables: Sequence[TableName]) -> Position:
+    def prepare(self, tables: Mapping[TableName, Table]) -> Position:
         self.step("publication")
         self.published |= set(tables)
         self.step("slot")

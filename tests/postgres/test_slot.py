@@ -42,7 +42,7 @@ def consumer(captured: WalCapture) -> Iterator[ChangeBatch]:
 
 def test_a_slot_in_use_is_refused_and_who_uses_it_is_said(newest_dsn, observer):
     mine = capture(newest_dsn, takeover_wait=0.0)
-    mine.prepare(list(mine.select().tables))
+    mine.prepare(mine.select().tables)
 
     with consumer(mine):
         (pid,) = observer.execute("select active_pid from pg_replication_slots").fetchone()
@@ -54,7 +54,7 @@ def test_a_slot_in_use_is_refused_and_who_uses_it_is_said(newest_dsn, observer):
 
 def test_a_slot_is_taken_over_as_soon_as_it_is_let_go(newest_dsn, observer):
     mine = capture(newest_dsn, takeover_wait=20.0)
-    mine.prepare(list(mine.select().tables))
+    mine.prepare(mine.select().tables)
     refused = threading.Event()
     asked = mine.conninfo
 
@@ -75,7 +75,7 @@ def test_a_slot_is_taken_over_as_soon_as_it_is_let_go(newest_dsn, observer):
 def test_what_was_confirmed_until_a_moment_before_a_takeover_is_not_taken_back(newest_dsn, observer):
     """A slot is read, then taken; in between, the consumer before may confirm more."""
     mine = capture(newest_dsn)
-    mine.prepare(list(mine.select().tables))
+    mine.prepare(mine.select().tables)
     observer.execute("insert into items values (1, 'confirmed by another')")
     calls = iter(range(100))
 
@@ -109,11 +109,11 @@ def test_writers_that_a_new_slot_waits_for_are_named(newest_dsn, observer):
 
     with transaction(newest_dsn, "insert into items values (1)") as writer:
         with pytest.raises(CaptureError, match=rf"it waits for pid {writer.info.backend_pid}") as caught:
-            mine.prepare(list(mine.select().tables))
+            mine.prepare(mine.select().tables)
         assert "pg_terminate_backend" in caught.value.hint
 
     assert observer.execute("select count(*) from pg_replication_slots").fetchone() == (0,)
-    mine.prepare(list(mine.select().tables))
+    mine.prepare(mine.select().tables)
 
 
 def waiting_for(observer: Connection, writer: Connection) -> Callable[[], bool]:
@@ -150,7 +150,7 @@ def test_a_truncation_while_the_slot_is_made_does_not_break_it(source, dsn):
 
 def test_to_prepare_again_does_not_move_the_slot(newest_dsn, observer):
     mine = capture(newest_dsn)
-    tables = list(mine.select().tables)
+    tables = mine.select().tables
     start = mine.prepare(tables)
     observer.execute("insert into items values (1)")
 
@@ -181,7 +181,7 @@ def test_a_slot_of_the_same_name_that_is_not_ours_is_left_alone(newest_dsn, obse
     observer.execute("select pg_create_physical_replication_slot(%s)", [mine.slot])
 
     with pytest.raises(CaptureError, match="is of plugin None in database None") as caught:
-        mine.prepare(list(mine.select().tables))
+        mine.prepare(mine.select().tables)
 
     assert "pg_drop_replication_slot" in caught.value.hint
     observer.execute("select pg_drop_replication_slot(%s)", [mine.slot])
@@ -189,7 +189,7 @@ def test_a_slot_of_the_same_name_that_is_not_ours_is_left_alone(newest_dsn, obse
 
 def test_teardown_drops_slot_and_publication_and_can_be_repeated(newest_dsn, observer):
     mine = capture(newest_dsn)
-    mine.prepare(list(mine.select().tables))
+    mine.prepare(mine.select().tables)
 
     mine.teardown()
     mine.teardown()
@@ -200,7 +200,7 @@ def test_teardown_drops_slot_and_publication_and_can_be_repeated(newest_dsn, obs
 
 def test_teardown_does_not_take_a_slot_from_who_streams(newest_dsn, observer):
     mine = capture(newest_dsn)
-    mine.prepare(list(mine.select().tables))
+    mine.prepare(mine.select().tables)
 
     with consumer(mine), pytest.raises(SlotInUse):
         mine.teardown()

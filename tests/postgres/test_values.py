@@ -155,7 +155,7 @@ def _record(source: psycopg.Connection[tuple[object, ...]], dsn: str, folder: Pa
         source.execute(f"create table {name} (id int generated always as identity primary key, v {type_})")
     capture = WalCapture(name="values", conninfo=lambda: dsn, patterns=Patterns.parse(["public.*"]))
     tables = capture.select().tables
-    capture.prepare(list(tables))
+    capture.prepare(tables)
     for type_, name in NAMES.items():
         for value in [*VALUES[type_], None]:
             with suppress(psycopg.errors.FeatureNotSupported):  # a server may be built without XML

@@ -26,6 +26,8 @@ class Taking:
         follows the stream."""
         if (record := self._record(changes.table)) is None:
             return
+        # A partitioned table that is renamed goes on under its old name in a stream that has begun.
+        changes = replace(changes, table=replace(changes.table, name=record.name))
         if record.live and record.copy != changes.table:
             record = self._redefine_copy(record, changes.table)
         if record.seed and (late := changes.after(record.seed_after)):
@@ -64,14 +66,15 @@ class Taking:
 
     def _record(self, table: Table) -> TableRecord | None:
         """What is held of a table, which keeps its OID if it is renamed."""
-        if table.name in self._tables:
-            return self._tables[table.name]
         held = (record for record in self._tables.values() if record.copy or record.seed)
-        return next((record for record in held if record.definition.oid == table.oid), None)
+        of_its_oid = (record for record in held if record.definition.oid == table.oid)
+        return next(of_its_oid, self._tables.get(table.name))
 
     def _redefine_copy(self, record: TableRecord, table: Table) -> TableRecord:
         assert record.copy
         way = evolution(record.copy, table)
+        if table.name != record.name and table.name in self._tables:
+            way = Evolution(obstacle=f"it was renamed to {table.name}, which another table was called")
         if way.obstacle:
             if record.state is TableState.SEEDED:
                 return self._unseed(record, way, in_step=False)
