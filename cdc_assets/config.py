@@ -120,8 +120,22 @@ Destination = Annotated[
 Mode = Literal["mirror", "soft_delete", "append", "history"]
 
 
+class Columns(_Model):
+    exclude: tuple[str, ...] = ()
+    """Not copied: neither read by a snapshot nor decoded from the log."""
+    hash: tuple[str, ...] = ()
+    """The SHA-256 of the value's text is copied in its place."""
+
+    @model_validator(mode="after")
+    def _say_one_thing_of_a_column(self) -> Columns:
+        if both := sorted({*self.exclude} & {*self.hash}):
+            raise ValueError(f"column {both[0]} is in exclude and in hash; leave it in one of them")
+        return self
+
+
 class TableOptions(_Model):
     mode: Mode | None = None
+    columns: Columns = Columns()
 
 
 class Batch(_Model):

@@ -11,6 +11,7 @@ from .config import CdcConfig, DuckDBDestination, resolve
 from .errors import ConfigError
 from .model import Sink
 from .postgres.patterns import Pattern, Patterns
+from .postgres.treatment import Treatment
 from .postgres.wal import WalCapture
 
 
@@ -39,7 +40,12 @@ def _capture(config: CdcConfig) -> WalCapture:
         name=config.name,
         conninfo=partial(resolve, config.source.conninfo),
         patterns=patterns,
-        mentioned=[Pattern.parse(text, "tables").table() for text in config.tables],
+        mentioned={
+            Pattern.parse(text, "tables").table(): Treatment(
+                frozenset(options.columns.exclude), frozenset(options.columns.hash)
+            )
+            for text, options in config.tables.items()
+        },
         batch_bytes=config.batch.max_bytes,
         batch_delay=config.batch.max_delay,
         chunk_bytes=config.seed.chunk_bytes,

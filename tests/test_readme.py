@@ -12,8 +12,9 @@ import psycopg
 import pytest
 import yaml
 from psycopg.conninfo import make_conninfo
+from pydantic import BaseModel
 
-from cdc_assets.config import CdcConfig, parse
+from cdc_assets.config import CdcConfig, TableOptions, parse
 from cdc_assets.engine import catch_up
 from cdc_assets.model import TableName, TableState
 from cdc_assets.pipeline import build
@@ -45,7 +46,7 @@ def defaults() -> dict[str, str]:
     return {key.strip("`"): default.strip("`") for key, default, _ in rows("Configuration")}
 
 
-def keys(model: type[CdcConfig]) -> set[str]:
+def keys(model: type[BaseModel]) -> set[str]:
     found = set()
     for name, field in model.model_fields.items():
         inner = getattr(field.annotation, "model_fields", None)
@@ -55,7 +56,8 @@ def keys(model: type[CdcConfig]) -> set[str]:
 
 def test_the_table_has_every_key_of_the_configuration() -> None:
     destination = {f"destination.{key}" for key in ("type", "path", "lock_timeout", "memory_limit")}
-    expected = (keys(CdcConfig) - {"destination", "tables"}) | destination | {"tables.<schema.table>.mode"}
+    of_a_table = {f"tables.<schema.table>.{key}" for key in keys(TableOptions)}
+    expected = (keys(CdcConfig) - {"destination", "tables"}) | destination | of_a_table
     assert set(defaults()) == expected
 
 

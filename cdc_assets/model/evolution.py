@@ -56,7 +56,7 @@ def evolution(held: Table, now: Table) -> Evolution:
 
 
 def _form(column: Column) -> tuple[object, ...]:
-    return column.oid, column.typmod, column.type, column.arrow
+    return column.oid, column.typmod, column.type, column.arrow, column.hashed
 
 
 def _obstacle(
@@ -82,6 +82,8 @@ def _obstacle(
 
 def _is_read_alike(old: Column, new: Column) -> bool:
     """Whether the same bytes, which PostgreSQL did not touch, are the same value here as well."""
+    if old.hashed != new.hashed:
+        return False
     if old.base != new.base and not (old.base in _VARYING and new.base in _VARYING):
         return False
     if old.arrow == new.arrow:

@@ -71,6 +71,8 @@ class Column:
     0 where it is not known."""
     missing: pa.Array | None = field(default=None, compare=False)
     """The value, alone in an array, of rows that are older than the column; None for null."""
+    hashed: bool = False
+    """Whether a hash of the values is carried in their place."""
 
 
 class File(NamedTuple):
@@ -131,6 +133,8 @@ class Table:
     """Why it cannot be told how the definition before became this one."""
     rewritten: bool = field(default=False, compare=False)
     """The table was, or may have been, written anew since that look."""
+    skipped: tuple[int, ...] = ()
+    """Which cells of a row in the log, from 0, are stepped over: those of columns that are left out."""
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -147,12 +151,13 @@ class Table:
                 "oid": self.oid,
                 "name": self.name,
                 "columns": [
-                    [c.name, c.oid, c.typmod, c.type, c.base, str(c.arrow), c.nullable, c.number]
+                    [c.name, c.oid, c.typmod, c.type, c.base, str(c.arrow), c.nullable, c.number, c.hashed]
                     for c in self.columns
                 ],
                 "key": self.key,
                 "identity": self.identity.value,
                 "evidence": asdict(self.evidence),
+                "skipped": self.skipped,
             }
         )
 
@@ -160,8 +165,8 @@ class Table:
     def from_json(cls, text: str) -> Table:
         found = json.loads(text)
         columns = (
-            Column(name, oid, typmod, type_, base, arrow.type_named(kept_as), nullable, number)
-            for name, oid, typmod, type_, base, kept_as, nullable, number in found["columns"]
+            Column(name, oid, typmod, type_, base, arrow.type_named(kept_as), nullable, number, hashed=hashed)
+            for name, oid, typmod, type_, base, kept_as, nullable, number, hashed in found["columns"]
         )
         return cls(
             found["oid"],
@@ -170,4 +175,5 @@ class Table:
             tuple(found["key"]),
             ReplicaIdentity(found["identity"]),
             Evidence.of(found["evidence"]),
+            skipped=tuple(found["skipped"]),
         )

@@ -58,9 +58,9 @@ def decode(data: Bytes, at: Ints, table: Table) -> Decoded:
     two = np.flatnonzero((ops == UPDATE) & (data[at + _TUPLE_KIND] != _NEW))
     old: list[_Column] = []
     if len(two):
-        old, end = _walk(data, first_cell[two], len(table.columns))
+        old, end = _walk(data, first_cell[two], table)
         first_cell[two] = end + _BETWEEN_TUPLES
-    new, _ = _walk(data, first_cell, len(table.columns))
+    new, _ = _walk(data, first_cell, table)
     if len(two):
         new = [_with_old(cells, before, two) for cells, before in zip(new, old, strict=True)]
 
@@ -74,10 +74,10 @@ def decode(data: Bytes, at: Ints, table: Table) -> Decoded:
     return _with_moves(decoded, table, _rows(table, old), two) if len(two) else decoded
 
 
-def _walk(data: Bytes, at: Ints, columns: int) -> tuple[list[_Column], Ints]:
+def _walk(data: Bytes, at: Ints, table: Table) -> tuple[list[_Column], Ints]:
     """The cells of each column, for tuples whose first cells are `at`; and where the tuples end."""
     walked = []
-    for _ in range(columns):
+    for place in range(len(table.columns) + len(table.skipped)):
         kind = data[at]
         unchanged = kind == _UNCHANGED
         valid = ~(unchanged | (kind == _NULL))
@@ -86,7 +86,8 @@ def _walk(data: Bytes, at: Ints, columns: int) -> tuple[list[_Column], Ints]:
         else:
             start, length = np.where(valid, at + 5, at + 1), np.zeros(len(at), np.int64)
             length[valid] = uint32_at(data, at[valid] + 1)
-        walked.append(_Column(Cells(data, start, length, valid), unchanged))
+        if place not in table.skipped:
+            walked.append(_Column(Cells(data, start, length, valid), unchanged))
         at = start + length
     return walked, at
 

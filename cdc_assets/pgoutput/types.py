@@ -16,6 +16,7 @@ from __future__ import annotations
 import binascii
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ import pyarrow.compute as pc
 
 from ..errors import UnfaithfulValue
 from ..model import Column, TableName, arrow
-from . import datetimes
+from . import datetimes, hashing
 from .cells import Cells
 
 _TEXT = pa.string_view()
@@ -187,6 +188,17 @@ _TYPES: dict[int, Type] = {
 }
 """By OID, which for PostgreSQL's own types never changes."""
 _OTHER = Type(_always(_TEXT), _same)
+_HASHED = Type(_always(_TEXT), hashing.sha256)
+"""Whatever the type: the hash is of the text."""
+
+
+def hashed(column: Column) -> Column:
+    """The column that carries hashes of the values of `column`."""
+    return replace(column, type="text (sha256)", arrow=_HASHED.arrow(-1), hashed=True)
+
+
+def _type(column: Column) -> Type:
+    return _HASHED if column.hashed else _TYPES.get(column.base, _OTHER)
 
 
 def arrow_type(base: int, typmod: int) -> pa.DataType:
@@ -197,19 +209,19 @@ def arrow_type(base: int, typmod: int) -> pa.DataType:
 def from_text(column: Column, cells: Cells, table: TableName) -> pa.Array:
     """The values of `column`, from PostgreSQL's text form of them."""
     with _unfaithful(column, table):
-        return _TYPES.get(column.base, _OTHER).from_text(cells, column.arrow)
+        return _type(column).from_text(cells, column.arrow)
 
 
 def has_binary(column: Column) -> bool:
     """Whether a snapshot can read the column in binary, rather than as text."""
     if pa.types.is_decimal(column.arrow):
         return bool(column.arrow.precision <= _MOST_DIGITS)
-    return column.base != 1700 and _TYPES.get(column.base, _OTHER).from_binary is not None
+    return column.base != 1700 and _type(column).from_binary is not None
 
 
 def from_binary(column: Column, cells: Cells, table: TableName) -> pa.Array:
     """The values of `column`, from the binary form of them."""
-    read = _TYPES.get(column.base, _OTHER).from_binary
+    read = _type(column).from_binary
     assert read is not None
     with _unfaithful(column, table):
         return read(cells, column.arrow)

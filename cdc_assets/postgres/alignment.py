@@ -13,16 +13,23 @@ from collections.abc import Collection
 
 
 def aligned(
-    count: int, held: Collection[int], now: Collection[int], *, highest: int, highest_now: int
+    count: int,
+    held: Collection[int],
+    now: Collection[int],
+    left_out: Collection[int] = (),
+    *,
+    highest: int,
+    highest_now: int,
 ) -> list[int] | None:
     """The attribute numbers of `count` columns, or None if that cannot be told.
 
-    `held` are those of the definition before, `now` the catalog's; `highest` is the highest
+    `held` are those of the definition before, `now` the catalog's, each without those `left_out`,
+    which are not among the `count`; `highest` is the highest
     number there had ever been at the time of the first, `highest_now` at that of the second.
     """
     always = set(held) & set(now)
     gone = set(held) - always
-    passing = set(range(highest + 1, highest_now + 1)) - set(now)
+    passing = set(range(highest + 1, highest_now + 1)) - set(now) - set(left_out)
     added = sorted(set(now) - always)
     more = count - len(always)
     if more == 0:

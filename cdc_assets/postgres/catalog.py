@@ -6,9 +6,10 @@ https://www.postgresql.org/docs/current/catalogs.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -17,11 +18,12 @@ from psycopg.rows import class_row
 from ..errors import UnusableTable
 from ..model import Column, Evidence, File, ReplicaIdentity, Table, TableName
 from ..pgoutput.cells import Cells
-from ..pgoutput.messages import Relation
+from ..pgoutput.messages import Relation, RelationColumn
 from ..pgoutput.types import arrow_type, from_text
 from .alignment import aligned
 from .publication import Published
 from .session import Connection
+from .treatment import AS_IT_IS, Treatment
 from .usertypes import UserTypes
 
 # What attaches a table touches each of its columns; a table that is made as a partition has them
@@ -148,6 +150,11 @@ class CatalogEntry(NamedTuple):
             return f"GRANT SELECT ON {self.table_name} TO {self.role};"
         return f"ALTER ROLE {self.role} BYPASSRLS;"
 
+    def refuse(self, treatment: Treatment) -> None:
+        """Raise it if the treatment does not fit the relation."""
+        names = {column.number: column.name for column in self.columns}
+        treatment.refuse(self.table_name, list(names.values()), [names[number] for number in self.key()])
+
     def key(self) -> list[int]:
         if self.identity == "n":
             return []
@@ -157,8 +164,13 @@ class CatalogEntry(NamedTuple):
 class Catalog:
     """Reads definitions through one connection, all as of one look at types and publication."""
 
-    def __init__(self, connection: Connection, published: Mapping[TableName, Published]) -> None:
-        self._connection, self._published = connection, published
+    def __init__(
+        self,
+        connection: Connection,
+        published: Mapping[TableName, Published],
+        treatments: Mapping[TableName, Treatment] = MappingProxyType({}),
+    ) -> None:
+        self._connection, self._published, self._treatments = connection, published, treatments
 
     @cached_property
     def _types(self) -> UserTypes:
@@ -184,12 +196,15 @@ class Catalog:
         ]
 
     def table(self, relation: CatalogEntry) -> Table:
-        """The definition of a relation: of its columns, those that the publication sends, or would."""
+        """The definition of a relation: of its columns, those that the publication sends, or would, and
+        that are not left out."""
         if obstacle := relation.obstacle():
             raise UnusableTable(
                 f"table {relation.table_name} cannot be mirrored: {obstacle}",
                 hint=relation.remedy(),
             )
+        treatment = self._treatments.get(relation.table_name, AS_IT_IS)
+        relation.refuse(treatment)
         sent = self._sent(relation)
         key = set(relation.key())
         if hidden := key - {column.number for column in sent}:
@@ -199,13 +214,15 @@ class Catalog:
                 "which its key needs",
                 hint="add the column to the publication's column list.",
             )
+        kept = [column for column in sent if column.name not in treatment.exclude]
         return Table(
             relation.oid,
             relation.table_name,
-            tuple(self._column(c.name, c.oid, c.typmod, c.type, c) for c in sent),
-            tuple(column.name for column in sent if column.number in key),
+            tuple(self._column(c.name, c.oid, c.typmod, c.type, treatment, c) for c in kept),
+            tuple(column.name for column in kept if column.number in key),
             ReplicaIdentity(relation.identity),
-            self._evidence(relation, sent),
+            self._evidence(relation, kept),
+            skipped=_places(sent, treatment.exclude),
         )
 
     def _sent(self, relation: CatalogEntry) -> list[CatalogColumn]:
@@ -233,11 +250,19 @@ class Catalog:
         `held` is the definition before, with the evidence of the last look at the catalog.
         """
         entry = self.relation(relation.oid)
-        now = {column.number: column for column in (self._sent(entry) if entry else [])}
-        numbers = _numbers(relation, held, now, entry.highest if entry else 0)
+        treatment = self._treatments.get(entry.table_name if entry else relation.name, AS_IT_IS)
+        skipped = _places(relation.columns, treatment.exclude)
+        stepped_over = [relation.columns[place] for place in skipped]
+        relation = relation._replace(
+            columns=tuple(column for column in relation.columns if column.name not in treatment.exclude)
+        )
+        left_out = {c.number: c for c in (entry.columns if entry else []) if c.name in treatment.exclude}
+        sent = self._sent(entry) if entry else []
+        now = {column.number: column for column in sent if column.number not in left_out}
+        numbers = _numbers(relation, held, now, left_out, entry.highest if entry else 0)
         types = self._format_types([(column.oid, column.typmod) for column in relation.columns])
         columns = tuple(
-            self._column(column.name, column.oid, column.typmod, type_, now.get(number), number)
+            self._column(column.name, column.oid, column.typmod, type_, treatment, now.get(number), number)
             for column, type_, number in zip(
                 relation.columns, types, numbers or [0] * len(relation.columns), strict=True
             )
@@ -248,16 +273,24 @@ class Catalog:
             key = {now[number].name for number in (entry.key() if entry else []) if number in now}
             if held and key != set(held.key):
                 doubt = "its key was changed under REPLICA IDENTITY FULL"
+            lost = entry is not None and not left_out.keys().isdisjoint(entry.key())
+        else:
+            lost = any(column.in_identity for column in stepped_over)
+        if lost:
+            key, doubt = set(), "a column that is left out became part of its key"
         evidence = held.evidence if held else Evidence()
+        were_there = {column.name for column in stepped_over}
+        seen = [*(numbers or []), *(number for number, c in left_out.items() if c.name in were_there)]
         return Table(
             relation.oid,
             relation.name,
             columns,
             tuple(column.name for column in columns if column.name in key),
             relation.identity,
-            replace(evidence, highest=max([evidence.highest, *(numbers or [])])),
+            replace(evidence, highest=max([evidence.highest, *seen])),
             doubt,
             rewritten=entry is None or Evidence(files=tuple(entry.files)).shows_rewrite_since(evidence),
+            skipped=skipped,
         )
 
     def _format_types(self, types: Sequence[tuple[int, int]]) -> list[str]:
@@ -273,6 +306,7 @@ class Catalog:
         oid: int,
         typmod: int,
         type_: str,
+        treatment: Treatment,
         now: CatalogColumn | None,
         number: int | None = None,
     ) -> Column:
@@ -288,6 +322,7 @@ class Catalog:
             nullable=now.nullable if now else True,
             number=now.number if now and number is None else number or 0,
         )
+        column = treatment.of(column)
         if now is None or now.missing is None or now.oid != oid:
             return column
         missing = from_text(column, Cells.of(pa.array([now.missing], pa.large_string())), TableName("", ""))
@@ -299,17 +334,27 @@ class Catalog:
         return {oid: (schema, name) for oid, schema, name in self._connection.execute(_OUTPUT, [oids])}
 
 
+def _places(columns: Sequence[CatalogColumn | RelationColumn], names: Collection[str]) -> tuple[int, ...]:
+    return tuple(place for place, column in enumerate(columns) if column.name in names)
+
+
 def _numbers(
-    relation: Relation, held: Table | None, now: Mapping[int, CatalogColumn], highest_now: int
+    relation: Relation,
+    held: Table | None,
+    now: Mapping[int, CatalogColumn],
+    left_out: Collection[int],
+    highest_now: int,
 ) -> list[int] | None:
-    """The attribute number of each column, or None if it cannot be told."""
+    """The attribute number of each column, or None if it cannot be told; the columns `left_out`
+    are not among them, here, there and now."""
     if held is None:
         names = [column.name for column in relation.columns]
         return list(now) if names == [column.name for column in now.values()] else None
     return aligned(
         len(relation.columns),
-        [column.number for column in held.columns],
+        [column.number for column in held.columns if column.number not in left_out],
         list(now),
+        left_out,
         highest=held.evidence.highest,
         highest_now=highest_now,
     )

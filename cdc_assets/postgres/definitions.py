@@ -15,14 +15,13 @@ from ..model import Table
 from ..pgoutput.messages import Relation
 from .catalog import Catalog
 from .patterns import Patterns
-from .publication import Publication
-from .session import session
+from .session import Connection, session
 
 
 @dataclass
 class Definitions:
     conninfo: Callable[[], str]
-    publication: str
+    catalog: Callable[[Connection], Catalog]
     patterns: Patterns
     held: Mapping[int, Table]
     """What the sink has, by OID, with the evidence of the last look."""
@@ -46,5 +45,4 @@ class Definitions:
         if before and looked_at:
             before = replace(before, evidence=looked_at.evidence)
         with session(self.conninfo()) as connection:
-            catalog = Catalog(connection, Publication(connection, self.publication).tables())
-            return catalog.described(relation, before or looked_at)
+            return self.catalog(connection).described(relation, before or looked_at)

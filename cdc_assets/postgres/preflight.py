@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ..errors import ConfigError
 from ..model import TableName
 from ..pgoutput.types import arrow_type
 from .catalog import Catalog, CatalogEntry
@@ -16,6 +17,7 @@ from .patterns import Patterns
 from .publication import Publication
 from .session import Connection
 from .slot import Slot, drop_statement
+from .treatment import AS_IT_IS, Treatment
 
 _OLDEST = 140_000
 _NEEDED_SLOTS = 2
@@ -42,7 +44,9 @@ class Finding:
     """False for what is only good to know."""
 
 
-def findings(connection: Connection, name: str, patterns: Patterns) -> Iterator[Finding]:
+def findings(
+    connection: Connection, name: str, patterns: Patterns, treatments: Mapping[TableName, Treatment]
+) -> Iterator[Finding]:
     """Everything that is to be said, worst first within each part."""
     yield from _server(connection)
     every = {entry.table_name: entry for entry in Catalog(connection, {}).relations()}
@@ -53,7 +57,7 @@ def findings(connection: Connection, name: str, patterns: Patterns) -> Iterator[
         if patterns.match(table) and (not entry.is_partition or table in patterns.named)
     }
     mirrored = {table: entry for table, entry in selected.items() if entry.obstacle() is None}
-    yield from _tables(selected, patterns)
+    yield from _tables(selected, patterns, treatments)
     yield from _publication(connection, f"cdc_{name}", mirrored)
     yield from _slot(connection, f"cdc_{name}")
 
@@ -99,27 +103,36 @@ def _selection(patterns: Patterns, every: Mapping[TableName, CatalogEntry]) -> I
         )
 
 
-def _tables(selected: Mapping[TableName, CatalogEntry], patterns: Patterns) -> Iterator[Finding]:
+def _tables(
+    selected: Mapping[TableName, CatalogEntry], patterns: Patterns, treatments: Mapping[TableName, Treatment]
+) -> Iterator[Finding]:
     for name, entry in selected.items():
+        treatment = treatments.get(name, AS_IT_IS)
+        try:
+            entry.refuse(treatment)
+        except ConfigError as error:
+            yield Finding(str(name), str(error), error.hint)
         if obstacle := entry.obstacle():
             named = name in patterns.named
             if named or entry.kind in "rp":
                 said = obstacle if named else f"set aside: {obstacle}"
                 yield Finding(str(name), said, entry.remedy(), is_problem=named)
             continue
-        if as_text := _kept_as_text(entry):
+        if as_text := _kept_as_text(entry, treatment):
             yield Finding(
                 str(name), f"kept as text: {', '.join(as_text)}", "nothing to do.", is_problem=False
             )
 
 
-def _kept_as_text(entry: CatalogEntry) -> list[str]:
+def _kept_as_text(entry: CatalogEntry, treatment: Treatment) -> list[str]:
     plain = {25, 1042, 1043, 19}
     text = arrow_type(25, -1)
     return [
         f"{column.name} {column.type}"
         for column in entry.columns
-        if column.oid not in plain and arrow_type(column.oid, column.typmod) == text
+        if column.oid not in plain
+        and column.name not in treatment.exclude | treatment.hash
+        and arrow_type(column.oid, column.typmod) == text
     ]
 
 

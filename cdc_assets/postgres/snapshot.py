@@ -21,7 +21,7 @@ import pyarrow as pa
 from psycopg import RawCursor, errors, sql
 
 from ..errors import CaptureError, ServerUnreachable, TableRewritten
-from ..model import LSN, Chunk, Table, TableName
+from ..model import LSN, Chunk, Column, Table, TableName
 from ..pgoutput import binary, types
 from ..pgoutput.cells import Cells
 from . import slot
@@ -69,22 +69,24 @@ class WalSnapshot:
                 raise _reading_failed(error, table.name) from error
 
     def read_keys(self, table: Table, keys: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        types_of = {column.name: sql.SQL(column.type) for column in table.columns}
         names = keys.schema.names
+        of_key = [column for name in names for column in table.columns if column.name == name]
         # The row filter names columns as they are, and so must not see those of the keys.
         query = sql.SQL(
-            "SELECT {} FROM (SELECT * FROM {} WHERE true{}) t JOIN unnest({}) AS k({}) ON {}"
+            "SELECT {} FROM (SELECT {} FROM {} WHERE true{}) t JOIN unnest({}) AS k({}) ON {}"
         ).format(
             sql.SQL(", ").join(self._text(column.oid, "t", column.name) for column in table.columns),
+            sql.SQL(", ").join(map(sql.Identifier, table.names)),
             sql.Identifier(*table.name),
             self._row_filter(table),
             sql.SQL(", ").join(
-                sql.SQL("${}::{}[]").format(number, types_of[name]) for number, name in enumerate(names, 1)
+                sql.SQL("${}::{}[]").format(number, sql.SQL("text" if column.hashed else column.type))
+                for number, column in enumerate(of_key, 1)
             ),
             sql.SQL(", ").join(map(sql.Identifier, names)),
             sql.SQL(" AND ").join(
-                sql.SQL("{} = {}").format(sql.Identifier("t", name), sql.Identifier("k", name))
-                for name in names
+                sql.SQL("{} = {}").format(self._key(column), sql.Identifier("k", column.name))
+                for column in of_key
             ),
         )
         with self._transaction() as connection:
@@ -129,6 +131,14 @@ class WalSnapshot:
             )
             for column in table.columns
         )
+
+    def _key(self, column: Column) -> sql.Composable:
+        """What a key holds of the column: its value, or the hash that the decoder makes of it."""
+        if not column.hashed:
+            return sql.Identifier("t", column.name)
+        # Of every row, there being no index of it; but keys are read again only now and then.
+        text = self._text(column.oid, "t", column.name)
+        return sql.SQL("encode(sha256(convert_to({}, 'UTF8')), 'hex')").format(text)
 
     def _text(self, oid: int, alias: str | None, name: str) -> sql.Composable:
         """The text the stream would send: made by the type's output function. A cast to text

@@ -9,7 +9,7 @@ import difflib
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
 
@@ -37,8 +37,9 @@ from .patterns import Patterns
 from .preflight import Finding, findings
 from .publication import Publication, Published
 from .receiver import Receiver
-from .session import connect, session
+from .session import Connection, connect, session
 from .slot import Slot, in_use
+from .treatment import AS_IT_IS, Treatment
 
 _TICK = 1.0
 """Seconds to wait for something to come before saying that nothing did."""
@@ -54,7 +55,7 @@ class WalCapture(ChangeCapture):
     conninfo: Callable[[], str]
     """Asked for each connection, so that a secret is held no longer than it takes to connect."""
     patterns: Patterns
-    mentioned: Sequence[TableName] = ()
+    mentioned: Mapping[TableName, Treatment] = field(default_factory=dict)
     """Tables that the configuration says more of, elsewhere: they have to be there too."""
     batch_bytes: int = 32 << 20
     """Log received that makes a batch, whether or not `batch_delay` is over."""
@@ -74,15 +75,16 @@ class WalCapture(ChangeCapture):
 
     def select(self, known: Collection[TableName] = ()) -> Selection:
         with session(self.conninfo()) as connection:
-            catalog = Catalog(connection, Publication(connection, self.publication).tables())
+            catalog = self._catalog(connection)
             found = {entry.table_name: entry for entry in catalog.relations()}
-            self._see_that_all_match({*found, *known})
+            self._see_that_all_match(found, known)
             tables, set_aside = {}, {}
             for name, entry in found.items():
                 if not self.patterns.match(name):
                     continue
                 named = name in self.patterns.named
                 if entry.is_partition and not named:
+                    self._refuse_treatment_of_a_partition(name)
                     continue  # its root stands for it
                 try:
                     tables[name] = catalog.table(entry)
@@ -93,9 +95,14 @@ class WalCapture(ChangeCapture):
                         set_aside[name] = f"{entry.obstacle() or error} ({error.hint})"
             return Selection(tables, set_aside)
 
-    def _see_that_all_match(self, found: Collection[TableName]) -> None:
+    def _catalog(self, connection: Connection) -> Catalog:
+        return Catalog(connection, Publication(connection, self.publication).tables(), self.mentioned)
+
+    def _see_that_all_match(self, found: Collection[TableName], known: Collection[TableName]) -> None:
+        # A table that is there no more may have been renamed; its columns would then be carried as they are.
+        treated = {name for name, treatment in self.mentioned.items() if treatment != AS_IT_IS}
         for name in (*self.patterns.named, *self.mentioned):
-            if name not in found:
+            if name not in found and (name not in known or name in treated):
                 near = difflib.get_close_matches(str(name), map(str, found), n=1)
                 meant = f"did you mean {near[0]}? " if near else ""
                 raise ConfigError(
@@ -108,10 +115,17 @@ class WalCapture(ChangeCapture):
                     f"tables has options for {name}, which source.tables does not select",
                     hint=f'add "{name}" to source.tables, or take its options out.',
                 )
-        for pattern in self.patterns.unmatched(found):
+        for pattern in self.patterns.unmatched({*found, *known}):
             raise ConfigError(
                 f'the pattern "{pattern}" in source.tables matches no table',
                 hint="see that the role may use the schema:  GRANT USAGE ON SCHEMA ... TO ...;",
+            )
+
+    def _refuse_treatment_of_a_partition(self, name: TableName) -> None:
+        if self.mentioned.get(name, AS_IT_IS) != AS_IT_IS:
+            raise ConfigError(
+                f"tables has columns for {name}, a partition that is copied as part of its root",
+                hint="write them for the root.",
             )
 
     def captured(self) -> set[TableName]:
@@ -169,7 +183,7 @@ class WalCapture(ChangeCapture):
     def findings(self) -> list[Finding]:
         """What stands in the way, or is good to know."""
         with session(self.conninfo()) as connection:
-            return list(findings(connection, self.name, self.patterns))
+            return list(findings(connection, self.name, self.patterns, self.mentioned))
 
     def teardown(self) -> None:
         """Drop the slot, then the publication."""
@@ -182,7 +196,7 @@ class WalCapture(ChangeCapture):
     ) -> Generator[ChangeBatch, None, None]:
         receiver, start = self._stream()
         with closing(receiver):
-            definitions = Definitions(self.conninfo, self.publication, self.patterns, held)
+            definitions = Definitions(self.conninfo, self._catalog, self.patterns, held)
             yield from self._batches(receiver, Assembler(definitions.describe, start), definitions, until)
 
     def _batches(

@@ -251,6 +251,23 @@ def test_options_for_a_table_that_does_not_exist(cdc: Commands, shop: Source) ->
     assert "public.orders" in hint
 
 
+@pytest.mark.parametrize(
+    ("columns", "said", "hinted"),
+    [
+        ({"exclude": ["stats"]}, "names column stats of public.orders", "did you mean status?"),
+        ({"exclude": ["id"]}, "excludes column id of public.orders, which its key needs", "hash"),
+    ],
+)
+def test_columns_that_cannot_be_treated_so(
+    cdc: Commands, shop: Source, columns: dict[str, object], said: str, hinted: str
+) -> None:
+    cdc.configure(tables={"public.orders": {"columns": columns}})
+    error, hint = fails(cdc, shop)
+    assert said in error
+    assert hinted in hint
+    assert "1 problem" in fails(cdc, shop, "check")[0]
+
+
 # The configuration
 
 
@@ -262,6 +279,7 @@ def test_options_for_a_table_that_does_not_exist(cdc: Commands, shop: Source) ->
         ({"destination__pth": "x"}, "pth", "path"),
         ({"lag__warning": "1GiB"}, "warning", "warn"),
         ({"tables": {"public.orders": {"mod": "mirror"}}}, "mod", "mode"),
+        ({"tables": {"public.orders": {"columns": {"exclud": []}}}}, "exclud", "exclude"),
     ],
 )
 def test_an_unknown_key(
@@ -283,6 +301,7 @@ def test_an_unknown_key(
         ({"seed__readers": 0}, "seed.readers"),
         ({"lag__growth": "fast"}, "lag.growth"),
         ({"destination__type": "oracle"}, "destination"),
+        ({"tables": {"public.orders": {"columns": {"exclude": ["a"], "hash": ["a"]}}}}, "column a is in"),
         ({"destination__memory_limit": "lots"}, "destination.memory_limit"),
         ({"mode": "history"}, "mode history is not built yet"),
         ({"destination": {"type": "delta", "uri": "s3://lake"}}, "destination type delta is not built yet"),
