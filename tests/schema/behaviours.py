@@ -18,8 +18,9 @@ PARTED = (
 )
 KEYLESS = (
     "create table items (id int, name text, x float8); alter table items replica identity full; "
-    "insert into items values (1, 'a', 0), (1, 'a', 0), (1, 'a', '-0'), (2, null, 'nan'), (2, null, 'nan'), "
-    "(null, null, null), (null, null, null), (3, 'c', 1), (3, 'c', 1), (3, 'c', 1)"
+    "insert into items values (1, 'a', 0), (1, 'a', 0), (1, 'a', '-0'), (2, null, 'nan'), "
+    "(2, null, float8 'inf' - 'inf'), (null, null, null), (null, null, null), "
+    "(3, 'c', 1), (3, 'c', 1), (3, 'c', 1)"
 )
 KEYLESS_PARTED = (
     "create table items (id int, part int, name text) partition by list (part); "

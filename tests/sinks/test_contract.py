@@ -6,11 +6,13 @@ What every sink keeps, said once and run over each of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from changes import (
     ITEMS,
@@ -30,6 +32,7 @@ from changes import truncate as truncation
 
 from cdc_assets.errors import SeedOutdated, SinkError
 from cdc_assets.model import LSN, Applied, Chunk, Position, Sink, Table, TableState
+from cdc_assets.pgoutput.types import arrow_type
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 from cdc_assets.sinks.memory import MemorySink
 
@@ -1314,3 +1317,21 @@ def test_a_column_of_a_table_without_a_key_goes_and_another_comes(sink):
 
     rows = [tuple(row.values()) for row in sink.read(EVENTS.name).to_pylist()]
     assert sorted(rows) == [("a", None), ("b", None)]
+
+
+MONTH, DAYS = pa.MonthDayNano([1, 0, 0]), pa.MonthDayNano([0, 30, 0])
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept", "oid"),
+    [(0.0, -0.0, 701), (-0.0, 0.0, 701), (math.nan, 0.0, 701), (MONTH, DAYS, 1186), (DAYS, MONTH, 1186)],
+)
+def test_values_that_are_equal_and_not_the_same_are_of_two_rows(sink, gone, kept, oid):
+    """The log names the very row that was deleted."""
+    what, value = EVENTS.columns
+    measures = replace(EVENTS, columns=(what, replace(value, oid=oid, base=oid, arrow=arrow_type(oid, -1))))
+    seed(sink, ("a", kept), ("a", gone), ("a", gone), of=measures)
+
+    apply(sink, commit(300, delete("a", gone, of=measures), become(("a", gone), ("b", gone), of=measures)))
+
+    assert [repr(row[1]) for row in events(sink)] == [repr(kept), repr(gone)]
