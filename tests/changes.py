@@ -75,6 +75,11 @@ def move(key: int, *row: Any, of: Table = ITEMS) -> Event:
     return Event(of, (Entry(DELETE, (key,), moved=True), Entry(UPDATE, row, moved=True)))
 
 
+def become(old: tuple[Any, ...], new: tuple[Any, ...], *, of: Table) -> Event:
+    """An update of a row that has no key."""
+    return Event(of, (Entry(DELETE, old, moved=True), Entry(UPDATE, new, moved=True)))
+
+
 def truncate(table: Table = ITEMS) -> Event:
     return Event(table, ())
 

@@ -93,7 +93,7 @@ class ChangeCapture(ABC):
 
     @abstractmethod
     def plan(self, table: Table) -> Sequence[Chunk]:
-        """Cut `table` into chunks."""
+        """Cut `table` into chunks; one without a key into a single one."""
 
     @abstractmethod
     def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:

@@ -73,7 +73,8 @@ class TableChanges:
     times: Ints
     """When the change was committed, by the source's clock: microseconds since 1970, UTC."""
     moved: Bools
-    """Whether the change is one of the two an update of the key makes: a delete, then an update."""
+    """Whether the change is one of the two an update of the key makes: a delete, then an update.
+    Without a key every update makes two, and of a deleted row everything is there."""
     unchanged: Mapping[str, Bools] = field(default_factory=dict)
     """Cells PostgreSQL did not resend (TOAST), by column; most tables have none."""
     truncated: LSN | None = None

@@ -66,7 +66,11 @@ def _obstacle(
         return "it was dropped and made again"
     if now.doubt:
         return now.doubt
-    if not now.key:
+    if not now.columns:
+        return "it has no columns any more"
+    if not held.key and now.key:
+        return "it had no key before"
+    if held.key and not now.key:
         return "it has no key any more"
     rewritten = now.rewritten or now.evidence.shows_rewrite_since(held.evidence)
     if rewritten and (added or retyped):

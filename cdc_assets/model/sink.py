@@ -88,6 +88,11 @@ class Sink(ABC):
        snapshot did not contain, and supersede those it did.
     3. The copy is put in place by the `apply` that reaches the LSN of the last
        chunk: then it is what the source was at that point, like all the others.
+
+    A table without a key has rows that nothing but all they hold tells apart, some of them
+    several times; no LSN of a row says whether a change to one like it was before or after it.
+    So it is loaded in one chunk, and what counts is the LSN of that: changes up to there are in
+    the rows, and of those after it each adds a row or takes one of the equal ones away.
     """
 
     def see_that_it_can_be_written(self) -> None:
@@ -130,13 +135,15 @@ class Sink(ABC):
 
         `after` is an end of the source's log from before `table` was looked up: changes up
         to there will be in the snapshot. Nothing happens if a seed of the same definition
-        is already under way.
+        is already under way. A table without a key has one chunk.
         """
 
     @abstractmethod
     def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
         """Make ready for some chunks of the present generation to be loaded again, before the
-        snapshot they will be loaded from. The copy goes on following the stream."""
+        snapshot they will be loaded from. The copy goes on following the stream.
+
+        Refused for a table without a key: which rows of the copy are a chunk's cannot be told."""
 
     @abstractmethod
     def chunks(self, table: TableName) -> Mapping[Chunk, LSN | None]:

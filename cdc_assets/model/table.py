@@ -125,7 +125,8 @@ class Table:
     name: TableName
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    """The columns that identify a row in the log, in the order of `columns`."""
+    """The columns that identify a row in the log, in the order of `columns`. Where there are none, and
+    the replica identity is FULL, all that it holds does; and there may be several equal rows."""
     identity: ReplicaIdentity = field(default=ReplicaIdentity.DEFAULT, compare=False)
     evidence: Evidence = field(default=Evidence(), compare=False)
     """Of the last look before, where the definition comes from the log."""

@@ -114,11 +114,14 @@ def _rows(table: Table, columns: Sequence[_Column]) -> pa.RecordBatch:
 
 
 def _with_moves(decoded: Decoded, table: Table, old: pa.RecordBatch, two: Ints) -> Decoded:
-    """`decoded`, with a delete of the old key before each update that changed the key."""
+    """`decoded`, with a delete of the old key before each update that changed the key; of the old
+    row before every update where there is no key."""
     rows = decoded.rows
-    new = arrow.take_rows(rows, two)
-    # Neither key is ever null, and both are as PostgreSQL wrote them.
-    differs = np.logical_or.reduce([arrow.differ(old[name], new[name]) for name in table.key])
+    differs = np.ones(len(two), bool)
+    if table.key:
+        new = arrow.take_rows(rows, two)
+        # Neither key is ever null, and both are as PostgreSQL wrote them.
+        differs = np.logical_or.reduce([arrow.differ(old[name], new[name]) for name in table.key])
     if not differs.any():
         return decoded
     left = np.flatnonzero(differs)

@@ -46,6 +46,11 @@ select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::
                    and case c.relreplident when 'i' then i.indisreplident
                                            when 'd' then i.indisprimary and i.indimmediate end),
                 '{{}}') as identity_key,
+       case when c.relkind = 'p' then
+           (select min(format('%%I.%%I', s.nspname, x.relname))
+            from pg_partition_tree(c.oid) l join pg_class x on x.oid = l.relid
+                 join pg_namespace s on s.oid = x.relnamespace
+            where l.isleaf and x.relkind <> 'p' and x.relreplident <> 'f') end as not_full,
        (select coalesce(json_agg(json_build_array(a.attnum, a.attname, a.atttypid::bigint, a.atttypmod,
                    format_type(a.atttypid, a.atttypmod), a.attgenerated, not a.attnotnull,
                    a.xmin::text::bigint, array_to_string(m.attmissingval, ''))
@@ -112,6 +117,8 @@ class CatalogEntry(NamedTuple):
     """Attribute numbers."""
     identity_key: list[int]
     """Attribute numbers of what the log names a changed row by, but for identity FULL."""
+    not_full: str | None
+    """A partition, quoted, that has another replica identity than FULL. The root's is not its own."""
     columns: list[CatalogColumn]
     highest: int
     files: list[File]
@@ -126,8 +133,10 @@ class CatalogEntry(NamedTuple):
             return f"it is {_KINDS[self.kind]}, whose changes are not in the log"
         if self.persistence != "p":
             return "it is unlogged or temporary, so its changes are not in the log"
-        if not self.key():
-            return "it has no key: neither a primary key nor a replica identity index"
+        if not self.key() and self.identity != "f":
+            return "it has no key: its replica identity is neither primary key nor index, nor FULL"
+        if not self.key() and self.not_full:
+            return f"it has no key, and the replica identity of its partition {self.not_full} is not FULL"
         if not self.may_be_entered:
             return f"role {self.role} may not use its schema"
         if not self.may_be_read:
@@ -142,8 +151,12 @@ class CatalogEntry(NamedTuple):
             return f'exclude it: add "-{self.table_name}" to source.tables.'
         if self.persistence == "u":
             return f"ALTER TABLE {self.table_name} SET LOGGED;"
-        if not self.key():
-            return f"ALTER TABLE {self.table_name} ADD PRIMARY KEY (...);"
+        if not self.key() and self.identity != "f":
+            alter = f"ALTER TABLE {self.table_name}"
+            usual = "REPLICA IDENTITY DEFAULT" if self.primary_key else "ADD PRIMARY KEY (...)"
+            return f"{alter} {usual};  or  {alter} REPLICA IDENTITY FULL;"
+        if not self.key() and self.not_full:
+            return f"ALTER TABLE {self.not_full} REPLICA IDENTITY FULL;"
         if not self.may_be_entered:
             return f"GRANT USAGE ON SCHEMA {self.schema} TO {self.role};"
         if not self.may_be_read:
@@ -206,6 +219,11 @@ class Catalog:
         treatment = self._treatments.get(relation.table_name, AS_IT_IS)
         relation.refuse(treatment)
         sent = self._sent(relation)
+        if not sent:
+            raise UnusableTable(
+                f"table {relation.table_name} cannot be mirrored: it has no columns",
+                hint=f'exclude it: add "-{relation.table_name}" to source.tables.',
+            )
         key = set(relation.key())
         if hidden := key - {column.number for column in sent}:
             names = ", ".join(column.name for column in relation.columns if column.number in hidden)

@@ -47,7 +47,7 @@ class _Leaf(NamedTuple):
 
 
 class PageRange(NamedTuple):
-    """What a chunk's bounds say."""
+    """What a chunk's bounds say: this, or several of these."""
 
     oid: int
     schema: str
@@ -58,8 +58,10 @@ class PageRange(NamedTuple):
     """The page after the last; None for an open range."""
 
     @classmethod
-    def parse(cls, chunk: Chunk) -> PageRange:
-        return cls(*json.loads(chunk.bounds))
+    def parse(cls, chunk: Chunk) -> list[PageRange]:
+        bounds = json.loads(chunk.bounds)
+        several = bounds if not bounds or isinstance(bounds[0], list) else [bounds]
+        return [cls(*one) for one in several]
 
     @property
     def leaf(self) -> TableName:
@@ -75,14 +77,27 @@ class PageRange(NamedTuple):
 
 def plan(connection: Connection, oid: int, chunk_bytes: int) -> Sequence[Chunk]:
     """Cut the table into chunks of about `chunk_bytes` on disk, or into the most there may be."""
-    with connection.cursor(row_factory=class_row(_Leaf)) as cursor:
-        leaves = cursor.execute(_LEAVES, {"oid": oid}).fetchall()
+    leaves = _leaves(connection, oid)
     size = max(chunk_bytes, math.ceil(sum(leaf.bytes for leaf in leaves) / _MOST))
     ranges = [pages for leaf in leaves for pages in _ranges(leaf, size)]
     return [
         Chunk(f"{number:06}_{pages.name}_{pages.first}", json.dumps(pages))
         for number, pages in enumerate(ranges)
     ]
+
+
+def whole(connection: Connection, oid: int) -> Sequence[Chunk]:
+    """The table, its partitions included, as one chunk: all of it is then of one snapshot."""
+    ranges = [
+        PageRange(leaf.oid, leaf.schema, leaf.name, leaf.filenode, 0, None)
+        for leaf in _leaves(connection, oid)
+    ]
+    return [Chunk("000000_whole", json.dumps(ranges))]
+
+
+def _leaves(connection: Connection, oid: int) -> list[_Leaf]:
+    with connection.cursor(row_factory=class_row(_Leaf)) as cursor:
+        return cursor.execute(_LEAVES, {"oid": oid}).fetchall()
 
 
 def _ranges(leaf: _Leaf, size: int) -> Iterator[PageRange]:

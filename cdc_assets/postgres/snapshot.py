@@ -54,7 +54,10 @@ class WalSnapshot:
             self._outputs |= catalog.output_functions(table)
 
     def read(self, table: Table, chunk: Chunk) -> Iterator[pa.RecordBatch]:
-        pages = PageRange.parse(chunk)
+        for pages in PageRange.parse(chunk):
+            yield from self._read_pages(table, pages)
+
+    def _read_pages(self, table: Table, pages: PageRange) -> Iterator[pa.RecordBatch]:
         query = sql.SQL("COPY (SELECT {} FROM ONLY {} WHERE {}{}) TO STDOUT (FORMAT binary)").format(
             self._columns(table),
             sql.Identifier(*pages.leaf),

@@ -168,6 +168,8 @@ class WalCapture(ChangeCapture):
 
     def plan(self, table: Table) -> Sequence[Chunk]:
         with session(self.conninfo()) as connection:
+            if not table.key:
+                return chunks.whole(connection, table.oid)
             return chunks.plan(connection, table.oid, self.chunk_bytes)
 
     def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:

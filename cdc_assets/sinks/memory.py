@@ -3,7 +3,8 @@ The reference sink: tables in dictionaries, one change after the other.
 
 Slow and plain; what the contract of a sink means, and what the others are
 tested against. A key holds a list of rows because a statement that shifts keys
-lets two rows have one key for a moment; the older one is the one that goes on.
+lets two rows have one key for a moment; the older one is the one that goes on. Where
+a table has no key, all that a row holds is its key, and equal rows are a list of rows.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class _Seed:
     after: LSN
     """Changes up to here are in the snapshot."""
     in_place: bool = False
-    loaded: dict[Key, tuple[LSN, Row]] = field(default_factory=dict)
+    loaded: Rows = field(default_factory=dict)
     snapshots: set[LSN] = field(default_factory=set)
     log: list[_Change | _Truncation] = field(default_factory=list)
     """Everything that happened to the table since the seed began."""
@@ -99,8 +100,12 @@ class MemorySink(Sink):
 
     @_alone
     def rows(self, table: TableName) -> dict[Key, Row]:
-        """What a reader sees."""
+        """What a reader sees, by key."""
         return {key: row for key, [(_, row)] in self.copies.get(table, {}).items()}
+
+    def _rows(self, table: TableName) -> list[Row]:
+        """What a reader sees."""
+        return [row for versions in self.copies.get(table, {}).values() for _, row in versions]
 
     def position(self) -> Position | None:
         return self._position
@@ -118,7 +123,7 @@ class MemorySink(Sink):
     def _with_progress(self, name: TableName, held: Held) -> Held:
         chunks = self._chunks.get(name, {})
         loaded = sum(lsn is not None for lsn in chunks.values())
-        rows = len(self.copies[name]) if name in self.copies else None
+        rows = len(self._rows(name)) if name in self.copies else None
         lsn = self._position.lsn if self._position and name in self._live else held.lsn
         return replace(held, lsn=lsn, rows=rows, chunks=len(chunks), chunks_loaded=loaded)
 
@@ -126,12 +131,12 @@ class MemorySink(Sink):
     def read(self, table: TableName) -> pa.Table:
         if table not in self.copies:
             raise SinkError(f"there is no copy of {table}", hint="cdc-assets sync makes one.")
-        return pa.Table.from_pylist(list(self.rows(table).values()), self._tables[table].schema)
+        return pa.Table.from_pylist(self._rows(table), self._tables[table].schema)
 
     @_alone
     def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
         source = Counter(tuple(row.values()) for batch in rows for row in batch.to_pylist())
-        copy = Counter(tuple(row.values()) for row in self.rows(table.name).values())
+        copy = Counter(tuple(row.values()) for row in self._rows(table.name))
         return Differences((source - copy).total(), (copy - source).total())
 
     @_alone
@@ -154,6 +159,8 @@ class MemorySink(Sink):
         seed = self._seeds.get(table.name)
         if seed and not seed.in_place and seed.table == table:
             return
+        if not table.key and len(chunks) > 1:
+            raise SinkError(f"table {table.name} has no key, and was cut", hint="plan it as one chunk.")
         self._seeds[table.name] = _Seed(table, after)
         self._chunks[table.name] = dict.fromkeys(chunks)
         held = self._held.get(table.name, Held(TableState.UNSEEDED))
@@ -166,6 +173,11 @@ class MemorySink(Sink):
         if table not in self._seeds:
             if not self.is_seeded(table):
                 raise SinkError(f"table {table} is not seeded", hint="seed it first.")
+            if not self._tables[table].key:
+                raise SinkError(
+                    f"table {table} has no key, so none of its chunks can be loaded again alone",
+                    hint=f"copy it again as a whole:  cdc-assets reseed {table}",
+                )
             assert self._position
             self._seeds[table] = _Seed(self._tables[table], self._position.lsn, in_place=True)
         self._chunks[table] |= dict.fromkeys(chunks)
@@ -179,6 +191,9 @@ class MemorySink(Sink):
         seed = self._seed_of(table, at)
         if chunk not in self._chunks[table.name]:
             raise _outdated(table)
+        if not table.key:
+            seed.loaded.clear()
+            seed.snapshots.clear()
         count = self._add(seed, rows, at)
         self._chunks[table.name][chunk] = at
         return count
@@ -186,7 +201,7 @@ class MemorySink(Sink):
     @_alone
     def missing(self) -> Mapping[TableName, pa.RecordBatch]:
         missing = {
-            name: (seed.table, _incomplete(seed.table, _replayed(seed)))
+            name: (seed.table, _incomplete(seed.table, _replayed(seed) or {}))
             for name, seed in self._seeds.items()
             if self._is_complete(name) and not seed.in_place
         }
@@ -209,8 +224,10 @@ class MemorySink(Sink):
         count = 0
         for row in (row for batch in rows for row in batch.to_pylist()):
             key = _key(seed.table, row)
-            if key not in seed.loaded or seed.loaded[key][0] <= at:
-                seed.loaded[key] = at, row
+            if not seed.table.key:
+                seed.loaded.setdefault(key, []).append((at, row))
+            elif key not in seed.loaded or seed.loaded[key][0][0] <= at:
+                seed.loaded[key] = [(at, row)]
             count += 1
         seed.snapshots.add(at)
         return count
@@ -244,7 +261,7 @@ class MemorySink(Sink):
     def _finished(self, step: _Step) -> Applied:
         assert self._position
         under_way = list(self._seeds)
-        seeded = [name for name in under_way if self._finish(name, self._position.lsn)]
+        seeded = [name for name in under_way if self._finish(name, self._position.lsn, step)]
         return Applied(tuple(seeded), step.unseeded, step.redefined, bool(self.missing()))
 
     def _take(self, changes: TableChanges, step: _Step) -> None:
@@ -260,12 +277,13 @@ class MemorySink(Sink):
                 seed.log += [_Truncation(late.truncated)] if late.truncated else []
                 seed.log += _each(late)
         if name in self._live:
-            copy = self.copies[name]
-            if changes.truncated:
-                copy.clear()
+            copy = {} if changes.truncated else dict(self.copies[name])
             left = _Left()
-            for change in _each(changes):
-                _play(change, copy, left)
+            found = [_play(change, copy, left) for change in _each(changes)]
+            if table.key or all(found):
+                self.copies[name] = copy
+            else:
+                self._leave_behind(name, Evolution(obstacle=_LOST), step)
 
     def _name_of(self, table: Table) -> TableName:
         """What a table is called here, which keeps its OID if it is renamed."""
@@ -280,11 +298,7 @@ class MemorySink(Sink):
         if table.name != name and table.name in self._held:
             way = Evolution(obstacle=f"it was renamed to {table.name}, which another table was called")
         if way.obstacle:
-            self._freeze(name)
-            if self.is_seeded(name):
-                self._unseed(name, way, step)
-            else:
-                self._held[name] = replace(self._held[name], reason=way.obstacle)
+            self._leave_behind(name, way, step)
             return name
         if name != table.name:
             if name in self._seeds:
@@ -301,6 +315,14 @@ class MemorySink(Sink):
             step.redefined[table.name] = way.said
         return table.name
 
+    def _leave_behind(self, name: TableName, way: Evolution, step: _Step) -> None:
+        """Have the copy follow the stream no longer; a new one may be on its way."""
+        self._freeze(name)
+        if self.is_seeded(name):
+            self._unseed(name, way, step)
+        else:
+            self._held[name] = replace(self._held[name], reason=way.obstacle)
+
     def _unseed(self, name: TableName, way: Evolution, step: _Step) -> None:
         step.unseeded[name] = reason = way.obstacle or "its definition changed"
         self.mark_unseeded(name, reason, in_step=True)
@@ -311,14 +333,17 @@ class MemorySink(Sink):
         assert self._position
         return None not in chunks.values() and max({seed.after} | seed.snapshots) <= self._position.lsn
 
-    def _finish(self, name: TableName, position: LSN) -> bool:
+    def _finish(self, name: TableName, position: LSN, step: _Step) -> bool:
         if not self._is_complete(name):
             return False
         seed = self._seeds[name]
         copy = _replayed(seed)
+        if copy is None:
+            self._unseed(name, Evolution(obstacle=_LOST), step)
+            return False
         if seed.in_place:
             # A row that changed since it was read is what the copy, which followed the stream, has.
-            as_read = {key: [row] for key, row in seed.loaded.items() if copy.get(key) == [row]}
+            as_read = {key: rows for key, rows in seed.loaded.items() if copy.get(key) == rows}
             copy = self.copies[name] | as_read
         elif _incomplete(seed.table, copy):
             return False
@@ -369,27 +394,37 @@ class _Left:
     row: tuple[LSN, Row] | None = None
 
 
-def _replayed(seed: _Seed) -> Rows:
-    """The loaded rows, and after each the changes its snapshot did not contain."""
-    loaded: Rows = {key: [version] for key, version in seed.loaded.items()}
-    copy = dict(loaded)
+def _replayed(seed: _Seed) -> Rows | None:
+    """The loaded rows, and after each the changes its snapshot did not contain; None if these
+    cannot be changes to those."""
+    copy = dict(seed.loaded)
     left = _Left()
     for change in seed.log:
         if isinstance(change, _Truncation):
-            copy = {key: versions for key, versions in loaded.items() if versions[0][0] >= change}
-        elif change.lsn > max(
-            seed.loaded[change.key][0] if change.key in seed.loaded else 0,
-            seed.read_again.get(change.key, 0),
-        ):
-            _play(change, copy, left)
+            copy = {key: rows for key, rows in seed.loaded.items() if rows[0][0] >= change}
+        elif change.lsn > _read_at(seed, change.key):
+            if not _play(change, copy, left) and not seed.table.key:
+                return None
         elif change.op == DELETE and change.moved:
             left.row = None
     return copy
 
 
-def _play(change: _Change, copy: Rows, left: _Left) -> None:
-    """Make one change. A cell that was not resent, and is nowhere to be found, is left out."""
+def _read_at(seed: _Seed, key: Key) -> int:
+    """Up to where changes to a key are in what was loaded."""
+    if not seed.table.key:
+        return max(seed.snapshots, default=0)
+    loaded = seed.loaded[key][0][0] if key in seed.loaded else 0
+    return max(loaded, seed.read_again.get(key, 0))
+
+
+def _play(change: _Change, copy: Rows, left: _Left) -> bool:
+    """Make one change. A cell that was not resent, and is nowhere to be found, is left out.
+
+    False if it deletes what is not there, which without a key never is right.
+    """
     versions = copy.pop(change.key, [])[:]
+    was_there = bool(versions)
     if change.op == DELETE:
         left.row = versions.pop(0) if versions else None
     else:
@@ -402,9 +437,11 @@ def _play(change: _Change, copy: Rows, left: _Left) -> None:
         versions.append((change.lsn, found))
     if versions:
         copy[change.key] = versions
+    return was_there or change.op != DELETE
 
 
 _NOWHERE = object()
+_LOST = "rows that were deleted from it are not in the copy"
 
 
 def _incomplete(table: Table, copy: Rows) -> list[Key]:
@@ -437,4 +474,7 @@ def _each(changes: TableChanges) -> Iterator[_Change]:
 
 
 def _key(table: Table, row: Row) -> Key:
+    if not table.key:
+        # As text, a zero with a sign is not one without, and not-a-number is itself.
+        return tuple(repr(row[name]) for name in table.names)
     return tuple(row[name] for name in table.key)

@@ -111,7 +111,8 @@ class ReplayCapture(ChangeCapture):
         return [Chunk(f"{number:04}", str(version)) for number in range(len(self._rows_of(table)))]
 
     def _rows_of(self, table: Table) -> Sequence[pa.RecordBatch]:
-        return self.rows.get(table.name) or [pa.RecordBatch.from_pylist([], table.schema)]
+        rows = self.rows.get(table.name) or [pa.RecordBatch.from_pylist([], table.schema)]
+        return rows if table.key else [pa.concat_batches(rows)]
 
     @contextmanager
     def snapshot(self, tables: Sequence[Table]) -> Iterator[Snapshot]:

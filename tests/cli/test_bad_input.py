@@ -220,7 +220,36 @@ def test_a_named_table_without_a_key(cdc: Commands, shop: Source) -> None:
     error, hint = fails(cdc, shop)
     assert "public.events" in error
     assert "no key" in error
-    assert hint.startswith("ALTER TABLE public.events")
+    assert hint.startswith("ALTER TABLE public.events ADD PRIMARY KEY (...);")
+    assert hint.endswith("ALTER TABLE public.events REPLICA IDENTITY FULL;")
+
+
+def test_a_named_table_whose_key_is_not_its_replica_identity(cdc: Commands, shop: Source) -> None:
+    shop.execute("alter table orders replica identity nothing")
+    cdc.configure(source__tables=["public.orders"])
+    error, hint = fails(cdc, shop)
+    assert "no key" in error
+    assert hint.startswith("ALTER TABLE public.orders REPLICA IDENTITY DEFAULT;")
+
+
+def test_a_partition_without_a_key_whose_changes_would_not_name_whole_rows(
+    cdc: Commands, shop: Source
+) -> None:
+    """A partition has a replica identity of its own, and that is what decides."""
+    shop.execute("create table events (at date) partition by range (at)")
+    shop.execute("alter table events replica identity full")
+    shop.execute("create table events_now partition of events default")
+    cdc.configure(source__tables=["public.events"])
+    error, hint = fails(cdc, shop)
+    assert "its partition public.events_now is not FULL" in error
+    assert hint == "ALTER TABLE public.events_now REPLICA IDENTITY FULL;"
+
+
+def test_a_table_without_columns(cdc: Commands, shop: Source) -> None:
+    shop.execute("create table events ()")
+    shop.execute("alter table events replica identity full")
+    cdc.configure(source__tables=["public.events"])
+    assert "no columns" in fails(cdc, shop)[0]
 
 
 def test_a_table_without_a_key_that_a_wildcard_matches_is_set_aside_and_shown(

@@ -122,6 +122,20 @@ def test_status_of_what_is_in_step(cdc: Commands, shop: Source) -> None:
     assert all(set(table) == STATE for table in found["tables"].values())
 
 
+def test_a_table_without_a_key_is_mirrored_if_its_replica_identity_is_full(
+    cdc: Commands, shop: Source
+) -> None:
+    shop.execute("create table events (what text)")
+    shop.execute("alter table events replica identity full")
+    shop.execute("insert into events values ('a'), ('a'), (null)")
+    assert "6 rows seeded" in cdc.succeed("sync")
+    shop.execute("delete from events where ctid = (select min(ctid) from events)")
+    cdc.succeed("sync")
+    table = status(cdc)["tables"]["public.events"]
+    assert (table["state"], table["rows"]) == ("seeded", 2)
+    assert "public.events" not in cdc.succeed("check")
+
+
 def test_status_while_a_stream_runs(cdc: Commands) -> None:
     cdc.succeed("sync")
     with following(cdc):

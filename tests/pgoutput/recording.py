@@ -54,11 +54,14 @@ def logged(messages: Iterable[bytes]) -> Frames:
     return frames(*map(log_data, messages))
 
 
-def as_text(relation: Relation, key: Iterable[str] = ()) -> Table:
-    """A table whose columns are all kept as text, so that what was sent can be seen."""
+def as_text(relation: Relation, key: Iterable[str] | None = None) -> Table:
+    """A table whose columns are all kept as text, so that what was sent can be seen; the key is what
+    the log says, if nothing else is."""
     columns = [Column(c.name, c.oid, c.typmod, "text", 25, pa.string_view()) for c in relation.columns]
     marked = [column.name for column in relation.columns if column.in_identity]
-    return Table(relation.oid, relation.name, tuple(columns), tuple(key or marked), relation.identity)
+    return Table(
+        relation.oid, relation.name, tuple(columns), tuple(marked if key is None else key), relation.identity
+    )
 
 
 def commit_ends(messages: Iterable[bytes]) -> list[int]:

@@ -32,6 +32,8 @@ TABLES = [
     "create table split_low partition of split for values from (0) to (10)",
     "create table split_high partition of split for values from (10) to (100)",
     "create table unwanted (id int primary key, note text)",
+    "create table bare (a int, body text)",
+    "alter table bare replica identity full, alter body set storage external",
     "alter table large alter body set storage external, alter other set storage external",
     "alter table whole alter body set storage external",
     "alter table coded alter code set storage external, alter body set storage external",
@@ -59,10 +61,13 @@ WORK = [
     " truncate parent cascade; truncate plain, pair; insert into pair values (1, 'after', 'b'); commit",
     "begin; insert into split values (1, 1), (50, 2); savepoint s; insert into split values (2, 2);"
     " rollback to s; update split set id = id + 10 where id = 1; commit",
+    "insert into bare select nullif(g / 2, 2), repeat('x', 3000) from generate_series(1, 9) g",
+    "update bare set a = 1 where a is null; update bare set body = null where a = 1; update bare set a = a;"
+    " delete from bare where a < 3",
     "begin; insert into unwanted values (9, 'u'); commit; begin; select 1; commit",
     "insert into plain (id) select g from generate_series(1, 100) g",
 ]
-KEYS = {"whole": ["id"]}
+KEYS = {"whole": ["id"], "bare": []}
 """The log marks every column of a table with replica identity FULL."""
 
 
@@ -74,7 +79,7 @@ def recorded(source) -> list[bytes]:
 def describe(relation: Relation, before: Table | None):
     if relation.name.name == "unwanted":
         return None
-    return as_text(relation, KEYS.get(relation.name.name, ()))
+    return as_text(relation, KEYS.get(relation.name.name))
 
 
 def taken(*pieces) -> ChangeBatch:
@@ -126,20 +131,20 @@ def said(run: TableChanges) -> list[tuple]:
 
 
 def meant(change: Change, key: list[int]) -> list[tuple]:
-    """What a change amounts to: an update that moves the key is two, and a cell that was not
-    resent is in the old row if that is whole."""
+    """What a change amounts to: an update that moves the key is two, as is any without a key, and
+    a cell that was not resent is in the old row if that is whole."""
     if change.op != "U" or change.old is None:
         return [(change.op, change.row or change.old, change.lsn, False)]
     row = tuple(
         before if cell is UNCHANGED and before is not None else cell
         for cell, before in zip(change.row, change.old, strict=True)
     )
-    if all(row[place] == change.old[place] for place in key):
+    if key and all(row[place] == change.old[place] for place in key):
         return [("U", row, change.lsn, False)]
     return [("D", change.old, change.lsn, True), ("U", row, change.lsn, True)]
 
 
-PLACES = {"pair": [0, 2], "coded": [1]}
+PLACES = {"pair": [0, 2], "coded": [1], "bare": []}
 """Where a table's key is among its columns, if that is not first."""
 
 

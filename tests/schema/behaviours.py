@@ -16,6 +16,21 @@ PARTED = (
     "create table items_1 partition of items for values in (1); "
     "insert into items select i, i % 2, 'name ' || i from generate_series(1, 8) i"
 )
+KEYLESS = (
+    "create table items (id int, name text, x float8); alter table items replica identity full; "
+    "insert into items values (1, 'a', 0), (1, 'a', 0), (1, 'a', '-0'), (2, null, 'nan'), "
+    "(2, null, float8 'inf' - 'inf'), (null, null, null), (null, null, null), "
+    "(3, 'c', 1), (3, 'c', 1), (3, 'c', 1)"
+)
+KEYLESS_PARTED = (
+    "create table items (id int, part int, name text) partition by list (part); "
+    "create table items_0 partition of items for values in (0); "
+    "create table items_1 partition of items for values in (1); "
+    "alter table items replica identity full; alter table items_0 replica identity full; "
+    "alter table items_1 replica identity full; "
+    "insert into items select i / 4, i % 2, 'name' from generate_series(1, 12) i"
+)
+ONE_OF_THREE = "(select ctid from items where id = 3 limit 1)"
 
 
 @dataclass(frozen=True)
@@ -218,6 +233,110 @@ BEHAVIOURS = {
         UPDATE,
         "alter table items replica identity default",
         INSERT,
+    ),
+    # Without a key
+    "equal rows inserted and deleted one by one": on(
+        KEYLESS,
+        "insert into items values (3, 'c', 1), (4, 'd', 2), (4, 'd', 2)",
+        f"delete from items where ctid = {ONE_OF_THREE}",
+        f"begin; delete from items where ctid = {ONE_OF_THREE}; insert into items values (5, 'e', 3); "
+        "delete from items where id = 5; commit",
+        "delete from items where id = 4",
+    ),
+    "one of several equal rows updated, to be like others": on(
+        KEYLESS,
+        f"update items set id = 1, name = 'a', x = 0 where ctid = {ONE_OF_THREE}",
+        "update items set id = id",
+        "update items set id = id + 1",
+        "begin; update items set x = x + 1; update items set x = x - 1; commit",
+    ),
+    "rows with nulls, with not-a-number and with a zero that has a sign": on(
+        KEYLESS,
+        "delete from items where ctid = (select ctid from items where id is null limit 1)",
+        "delete from items where ctid = (select ctid from items where x = 'nan' limit 1)",
+        "delete from items where x::text = '-0'",
+        "update items set x = -x where ctid = (select ctid from items where id = 1 limit 1)",
+    ),
+    "rows emptied and filled without a key": on(
+        KEYLESS,
+        "truncate items",
+        "insert into items values (1, 'a', 0), (1, 'a', 0)",
+        "begin; insert into items values (9, 'x', 9); truncate items; insert into items values (1, 'a', 0); "
+        "commit",
+    ),
+    "rows of many types without a key": on(
+        "create table items (n numeric, d numeric(6, 2), a int[], j jsonb, k json, i interval, "
+        "t timestamptz, u uuid, b bytea, r float4, o bool, e date, c char(4)); "
+        "alter table items replica identity full; "
+        "insert into items values (1.0, 1, '{1,2}', '{\"a\": 1}', '{ }', '1 mon', '2024-02-29 12:00+01', "
+        "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '\\x00ff', 1.1, true, 'infinity', 'c'), "
+        "(1.00, 1, '[0:1]={1,2}', '{\"a\": 1.0}', '{}', '30 days', '-infinity', null, '', '-0', false, "
+        "'0001-01-01 BC', ''), (1.00, 1, '[0:1]={1,2}', '{\"a\": 1.0}', '{}', '1 mon', '-infinity', null, "
+        "'', '-0', false, '0001-01-01 BC', '')",
+        "update items set o = not o",
+        "update items set i = '1 mon' where i::text = '30 days'",
+        "delete from items where ctid = (select ctid from items where n::text = '1.00' limit 1)",
+        "delete from items",
+    ),
+    "values kept out of line without a key": on(
+        "create table items (id int, body text, note text); "
+        "alter table items alter body set storage external; alter table items replica identity full; "
+        "insert into items select i / 2, repeat('x', 9000 + i / 2), 'n' from generate_series(1, 6) i",
+        "update items set note = 'changed' where id = 1",
+        "update items set id = 3, note = 'n' where ctid = (select ctid from items where id = 1 limit 1)",
+        "begin; update items set note = 'a'; update items set note = 'b' where id = 2; "
+        "delete from items where id = 3; commit",
+    ),
+    "partitions without a key": on(
+        KEYLESS_PARTED,
+        "delete from items where tableoid = 'items_0'::regclass and ctid = (select min(ctid) from items_0)",
+        "update items set part = 1 - part where id = 2",
+        "insert into items select id, part, name from items",
+        "truncate items",
+    ),
+    "a partition without a key emptied": on(KEYLESS_PARTED, "truncate items_1", in_place=False),
+    "columns of a table without a key": on(
+        KEYLESS,
+        "alter table items add note text default 'd'",
+        "delete from items where id = 3",
+        "alter table items rename name to title",
+        "alter table items drop x",
+        "update items set id = 7 where title = 'a'",
+    ),
+    "a table without a key renamed": on(
+        KEYLESS, "alter table items rename to things", "delete from things where id = 3"
+    ),
+    "a table without a key written anew": on(KEYLESS, "vacuum full items", "delete from items where id = 3"),
+    "the key dropped under identity full": on(
+        ITEMS + "; alter table items replica identity full",
+        "alter table items drop constraint items_pkey",
+        INSERT.replace("100", "1"),
+        "delete from items where id = 1",
+        in_place=False,
+    ),
+    "the key dropped, then identity full": on(
+        ITEMS,
+        "begin; alter table items drop constraint items_pkey; alter table items replica identity full; "
+        "delete from items where id = 3; commit",
+        INSERT.replace("100", "1"),
+        "update items set name = 'one' where id = 1",
+        in_place=False,
+    ),
+    "a key added": on(
+        KEYLESS.replace("x float8", "x float8, number serial"),
+        "alter table items add primary key (number)",
+        "update items set id = 8 where id = 3",
+        "alter table items replica identity default",
+        "delete from items where id = 8",
+        in_place=False,
+    ),
+    "identity full for a while": on(
+        KEYLESS,
+        "alter table items replica identity default",
+        "insert into items values (1, 'a', 0)",
+        "alter table items replica identity full",
+        "delete from items where id = 1",
+        in_place=False,
     ),
     # Types users made
     "an enum gets a value": on(

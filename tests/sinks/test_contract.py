@@ -6,17 +6,33 @@ What every sink keeps, said once and run over each of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
-from changes import ITEMS, UNCHANGED, Commit, batch, commit, delete, insert, move, record_batch, table, update
+from changes import (
+    ITEMS,
+    UNCHANGED,
+    Commit,
+    batch,
+    become,
+    commit,
+    delete,
+    insert,
+    move,
+    record_batch,
+    table,
+    update,
+)
 from changes import truncate as truncation
 
 from cdc_assets.errors import SeedOutdated, SinkError
 from cdc_assets.model import LSN, Applied, Chunk, Position, Sink, Table, TableState
+from cdc_assets.pgoutput.types import arrow_type
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 from cdc_assets.sinks.memory import MemorySink
 
@@ -28,6 +44,8 @@ SINKS: dict[str, Callable[[Path], Sink]] = {
 NAME = ITEMS.name
 ONE, TWO = Chunk("1", "the first pages"), Chunk("2", "the pages after them")
 OTHER = table("others", oid=16_385)
+EVENTS = table("events", "what", "note", key=(), oid=16_386)
+KEYED_EVENTS = replace(EVENTS, key=("what",))
 WIDER = table("items", "id", "name", "body", "note")
 REWRITTEN = replace(WIDER, rewritten=True)
 """The same columns, and what rows have in the new one cannot be known."""
@@ -1122,3 +1140,198 @@ def test_a_table_dropped_and_made_again_is_another_definition(sink):
 def test_a_table_without_a_copy_cannot_be_read(sink):
     with pytest.raises(SinkError):
         sink.read(NAME)
+
+
+# Without a key
+
+
+def events(sink: Sink) -> list[tuple[Any, ...]]:
+    """What a reader sees, in order."""
+    rows = [tuple(row.values()) for row in sink.read(EVENTS.name).to_pylist()]
+    assert len(rows) == sink.tables()[EVENTS.name].rows
+    return sorted(rows, key=str)
+
+
+A, B = ("a", None), ("b", "x")
+
+
+def test_equal_rows_without_a_key_are_all_held(sink):
+    seed(sink, A, A, of=EVENTS)
+
+    apply(sink, commit(300, insert(*A, into=EVENTS), insert(*B, into=EVENTS)))
+
+    assert events(sink) == [A, A, A, B]
+
+
+def test_of_several_equal_rows_as_many_go_as_are_deleted(sink):
+    seed(sink, A, A, A, B, B, of=EVENTS)
+
+    apply(sink, commit(300, delete(*A, of=EVENTS), delete(*B, of=EVENTS)), commit(310, delete(*A, of=EVENTS)))
+
+    assert events(sink) == [A, B]
+
+
+def test_a_row_without_a_key_becomes_another_one(sink):
+    seed(sink, A, A, B, of=EVENTS)
+
+    apply(sink, commit(300, become(A, B, of=EVENTS)))
+
+    assert events(sink) == [A, B, B]
+
+
+def test_null_is_not_the_empty_string_nor_another_null_in_another_column(sink):
+    seed(sink, ("a", None), ("a", ""), (None, "a"), (None, None), of=EVENTS)
+
+    apply(sink, commit(300, delete("a", None, of=EVENTS), delete(None, None, of=EVENTS)))
+
+    assert events(sink) == [("a", ""), (None, "a")]
+
+
+def test_rows_without_a_key_come_and_go_and_become_others_in_one_batch(sink):
+    seed(sink, A, of=EVENTS)
+
+    apply(
+        sink,
+        commit(300, insert(*B, into=EVENTS), insert(*B, into=EVENTS), become(B, A, of=EVENTS)),
+        commit(310, delete(*A, of=EVENTS), become(A, A, of=EVENTS), become(B, ("c", "y"), of=EVENTS)),
+        commit(320, become(A, B, of=EVENTS), insert(*B, into=EVENTS), delete(*B, of=EVENTS)),
+    )
+
+    assert events(sink) == [B, ("c", "y")]
+
+
+def test_a_table_without_a_key_is_emptied(sink):
+    seed(sink, A, A, of=EVENTS)
+
+    apply(sink, commit(300, insert(*A, into=EVENTS), truncation(EVENTS), insert(*A, into=EVENTS)))
+
+    assert events(sink) == [A]
+
+
+def test_of_changes_to_a_table_without_a_key_those_are_kept_that_the_snapshot_did_not_contain(sink):
+    begin(sink, of=EVENTS)
+    apply(sink, commit(150, insert(*A, into=EVENTS)), commit(160, become(B, A, of=EVENTS)))
+    apply(sink, commit(210, insert(*B, into=EVENTS)), commit(220, delete(*A, of=EVENTS)))
+
+    load(sink, ONE, A, A, at=200, of=EVENTS)
+
+    assert apply(sink, upto=220).seeded == (EVENTS.name,)
+    assert events(sink) == [A, B]
+
+
+def test_what_is_loaded_anew_takes_the_place_of_what_was_loaded_without_a_key(sink):
+    """Also where it is older: a snapshot that was taken first may come in last."""
+    begin(sink, of=EVENTS)
+    load(sink, ONE, A, A, B, at=220, of=EVENTS)
+    load(sink, ONE, A, at=200, of=EVENTS)
+
+    apply(sink, commit(210, insert(*A, into=EVENTS)), commit(220, insert(*B, into=EVENTS)))
+
+    assert events(sink) == [A, A, B]
+
+
+def test_rows_without_a_key_that_were_read_before_a_truncation_go(sink):
+    begin(sink, of=EVENTS)
+    load(sink, ONE, A, A, at=200, of=EVENTS)
+
+    apply(sink, commit(210, insert(*B, into=EVENTS), truncation(EVENTS), insert(*A, into=EVENTS)))
+
+    assert events(sink) == [A]
+
+
+def test_rows_without_a_key_that_were_read_after_a_truncation_stay(sink):
+    begin(sink, of=EVENTS)
+    apply(sink, commit(150, insert(*A, into=EVENTS), truncation(EVENTS), insert(*B, into=EVENTS)))
+
+    load(sink, ONE, B, at=200, of=EVENTS)
+    apply(sink, commit(210, insert(*B, into=EVENTS)))
+
+    assert events(sink) == [B, B]
+
+
+def test_a_copy_without_a_key_follows_the_stream_while_a_new_one_is_made(sink):
+    seed(sink, A, A, of=EVENTS)
+    sink.mark_unseeded(EVENTS.name, "asked for", in_step=True)
+    begin(sink, of=EVENTS, after=200)
+
+    apply(sink, commit(300, delete(*A, of=EVENTS)))
+    assert events(sink) == [A]
+
+    load(sink, ONE, A, at=310, of=EVENTS)
+    apply(sink, commit(320, insert(*A, into=EVENTS)))
+    assert events(sink) == [A, A]
+
+
+def test_a_table_without_a_key_is_not_cut(sink):
+    with pytest.raises(SinkError):
+        begin(sink, ONE, TWO, of=EVENTS)
+
+
+def test_no_part_of_a_table_without_a_key_is_loaded_again(sink):
+    seed(sink, A, of=EVENTS)
+
+    with pytest.raises(SinkError, match="no key") as refused:
+        sink.begin_reload(EVENTS.name, [ONE])
+
+    assert refused.value.hint.endswith("cdc-assets reseed public.events")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(KEYED_EVENTS, EVENTS), (EVENTS, KEYED_EVENTS)], ids=["gone", "new"]
+)
+def test_a_table_whose_key_is_gone_or_new_has_to_be_seeded_again(sink, before, after):
+    seed(sink, ("a", "x"), of=before)
+
+    applied = apply(sink, commit(300, insert("b", "y", into=after)))
+
+    assert EVENTS.name in applied.unseeded
+    assert events(sink) == [("a", "x")]
+
+
+def test_a_copy_without_a_key_that_lacks_a_deleted_row_has_to_be_made_again(sink):
+    """It was changed by hand, or a partition's replica identity is not FULL any more."""
+    seed(sink, A, of=EVENTS)
+
+    applied = apply(sink, commit(300, delete(*B, of=EVENTS)))
+
+    assert "deleted" in applied.unseeded[EVENTS.name]
+    assert (events(sink), sink.tables()[EVENTS.name].lsn) == ([A], LSN(200))
+
+
+def test_a_seed_without_a_key_that_lacks_a_deleted_row_is_not_put_in_place(sink):
+    begin(sink, of=EVENTS)
+    load(sink, ONE, A, at=200, of=EVENTS)
+
+    applied = apply(sink, commit(210, delete(*B, of=EVENTS)))
+
+    assert applied.seeded == ()
+    assert state(sink, EVENTS) is TableState.UNSEEDED
+
+
+def test_a_column_of_a_table_without_a_key_goes_and_another_comes(sink):
+    seed(sink, A, A, B, of=EVENTS)
+    columns = table("events", "what", "note", "more", key=(), oid=EVENTS.oid).columns
+    now = replace(EVENTS, columns=(columns[0], columns[2]))
+
+    apply(sink, commit(300, delete("a", None, of=now)))
+
+    rows = [tuple(row.values()) for row in sink.read(EVENTS.name).to_pylist()]
+    assert sorted(rows) == [("a", None), ("b", None)]
+
+
+MONTH, DAYS = pa.MonthDayNano([1, 0, 0]), pa.MonthDayNano([0, 30, 0])
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept", "oid"),
+    [(0.0, -0.0, 701), (-0.0, 0.0, 701), (math.nan, 0.0, 701), (MONTH, DAYS, 1186), (DAYS, MONTH, 1186)],
+)
+def test_values_that_are_equal_and_not_the_same_are_of_two_rows(sink, gone, kept, oid):
+    """The log names the very row that was deleted."""
+    what, value = EVENTS.columns
+    measures = replace(EVENTS, columns=(what, replace(value, oid=oid, base=oid, arrow=arrow_type(oid, -1))))
+    seed(sink, ("a", kept), ("a", gone), ("a", gone), of=measures)
+
+    apply(sink, commit(300, delete("a", gone, of=measures), become(("a", gone), ("b", gone), of=measures)))
+
+    assert [repr(row[1]) for row in events(sink)] == [repr(kept), repr(gone)]

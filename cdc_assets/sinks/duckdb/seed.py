@@ -144,8 +144,9 @@ class Seed:
                 f"(SELECT arg_max(rowid, {LSN_COLUMN}) FROM {self.loaded} GROUP BY {keys})"
             )
 
-    def merge_changes(self) -> None:
-        """Leave in the loaded rows what wins: of each key the newest, changes included."""
+    def merge_changes(self) -> bool:
+        """Leave in the loaded rows what wins: of each key the newest, changes included. False if
+        changes and rows do not go together."""
         transaction, key = self._transaction, self._table.key
         cells = ", ".join(
             f"CASE WHEN list_contains(d._cdc_missing, {_text(name)}) THEN l.{quoted(name)} "
@@ -161,6 +162,7 @@ class Seed:
         transaction.run(
             f"INSERT INTO {self.loaded} BY NAME SELECT * EXCLUDE (_cdc_gone) FROM winners WHERE NOT _cdc_gone"
         )
+        return True
 
     def replace_copy(self) -> None:
         """Put the loaded rows in the place of the copy, in one step."""

@@ -126,6 +126,8 @@ class DuckDBSink(Sink):
             record = state.table(table.name)
             if record.state is TableState.SEEDING and record.seed == table:
                 return
+            if not table.key and len(chunks) > 1:
+                raise SinkError(f"table {table.name} has no key, and was cut", hint="plan it as one chunk.")
             begun = record.seeding(table, after)
             seed = seed_of(transaction, begun)
             refuse_columns(table)
@@ -140,6 +142,11 @@ class DuckDBSink(Sink):
             if record.state is TableState.UNSEEDED:
                 raise SinkError(f"table {table} is not seeded", hint="seed it first.")
             if record.seed is None:
+                if not record.definition.key:
+                    raise SinkError(
+                        f"table {table} has no key, so none of its chunks can be loaded again alone",
+                        hint=f"copy it again as a whole:  cdc-assets reseed {table}",
+                    )
                 record = record.reloading(state.lsn())
                 seed_of(transaction, record).create_like_copy()
                 state.save(record)
@@ -156,7 +163,8 @@ class DuckDBSink(Sink):
                 raise _outdated(table)
             count = seed_of(transaction, record).load(reader, at)
             state.chunk_loaded(table.name, chunk, at, count)
-            state.save(replace(record, snapshot_lsn=max(record.snapshot_lsn, at)))
+            last = max(record.snapshot_lsn, at) if table.key else at
+            state.save(replace(record, snapshot_lsn=last))
             return count
 
     def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:

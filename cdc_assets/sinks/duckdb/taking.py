@@ -10,6 +10,7 @@ from ...model import LSN, Applied, Evolution, Table, TableChanges, TableName, Ta
 from .evolve import evolve
 from .file import Transaction, named, quoted
 from .merge import merge
+from .multiset import LOST, MultisetSeed, merge_rows
 from .seed import Seed, refuse_columns
 from .state import State, TableRecord
 
@@ -38,7 +39,11 @@ class Taking:
                 if late.truncated:
                     record = self._save(replace(record, truncated_at=late.truncated))
         if record.live:
-            merge(self._transaction, named(*record.name), changes)
+            target = named(*record.name)
+            if changes.table.key:
+                merge(self._transaction, target, changes)
+            elif not merge_rows(self._transaction, target, changes):
+                self._leave_behind(record, Evolution(obstacle=LOST))
 
     def redefine(self, table: Table) -> None:
         """The source has `table` so now; and it had no other definition since the last change to it."""
@@ -61,7 +66,7 @@ class Taking:
                 if self._put_in_place(record, lsn):
                     seeded.append(record.name)
                 else:
-                    incomplete = True
+                    incomplete |= self._tables[record.name].seed is not None
         return Applied(tuple(seeded), self._unseeded, self._redefined, incomplete)
 
     def _record(self, table: Table) -> TableRecord | None:
@@ -76,9 +81,7 @@ class Taking:
         if table.name != record.name and table.name in self._tables:
             way = Evolution(obstacle=f"it was renamed to {table.name}, which another table was called")
         if way.obstacle:
-            if record.state is TableState.SEEDED:
-                return self._unseed(record, way, in_step=False)
-            return self._save(replace(frozen(self._state, record), reason=way.obstacle))
+            return self._leave_behind(record, way)
         refuse_columns(table)
         if record.name != table.name:
             record = self._rename(record, table)
@@ -86,6 +89,12 @@ class Taking:
         if way.said:
             self._redefined[record.name] = way.said
         return self._save(replace(record, copy=table))
+
+    def _leave_behind(self, record: TableRecord, way: Evolution) -> TableRecord:
+        """The copy follows the stream no longer; a new one may be on its way."""
+        if record.state is TableState.SEEDED:
+            return self._unseed(record, way, in_step=False)
+        return self._save(replace(frozen(self._state, record), reason=way.obstacle))
 
     def _rename(self, record: TableRecord, table: Table) -> TableRecord:
         """The copy goes along; a seed that is under way begins anew, under the new name."""
@@ -122,7 +131,9 @@ class Taking:
         else:
             if len(seed.missing()):
                 return False
-            seed.merge_changes()
+            if not seed.merge_changes():
+                self._unseed(record, Evolution(obstacle=LOST))
+                return False
             seed.refuse_strangers(has_copy=record.copy is not None, has_seed=True)
             seed.replace_copy()
         self._save(record.seeded(lsn))
@@ -131,6 +142,8 @@ class Taking:
 
 def seed_of(transaction: Transaction, record: TableRecord) -> Seed:
     assert record.seed is not None
+    if not record.seed.key:
+        return MultisetSeed(transaction, record.seed, record.snapshot_lsn)
     return Seed(transaction, record.seed)
 
 
