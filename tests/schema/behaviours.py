@@ -415,7 +415,7 @@ BEHAVIOURS = {
         ITEMS,
         "alter table items add double numeric generated always as (amount * 2) stored",
         "insert into items (id, name, amount) values (50, 'x', 4)",
-        in_place=False,
+        in_place=None,
     ),
     "two-phase commit": on(
         ITEMS,

@@ -67,7 +67,6 @@ NOT_BUILT_YET = frozenset(
     {
         Feature.GENERATED_COLUMNS_EVERYWHERE,
         Feature.UNTYPED_VALUES,
-        Feature.KEYLESS_TABLES,
     }
 )
 BUILT = ALL - NOT_BUILT_YET
