@@ -137,7 +137,7 @@ def test_a_hash_that_was_not_sent_again_stays(dsn: str, customers: Source, sink:
 
 def test_rows_are_read_again_by_a_hashed_key(dsn: str, customers: Source) -> None:
     mine = treating(dsn, exclude="ssn", hashes="id")
-    mine.prepare([CUSTOMERS])
+    mine.prepare(mine.select().tables)
     table = mine.select().tables[CUSTOMERS]
     with mine.snapshot([table]) as snapshot:
         (rows,) = [batch for chunk in mine.plan(table) for batch in snapshot.read(table, chunk)]
