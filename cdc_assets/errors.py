@@ -64,7 +64,9 @@ class ProtocolError(CdcError):
 
 
 class UnfaithfulValue(CdcError):
-    pass
+    def __init__(self, message: str, *, table: tuple[str, str], column: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.table, self.column = table, column
 
 
 class SinkError(CdcError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
-from ..errors import SeedOutdated, TableRewritten
+from ..errors import SeedOutdated, TableRewritten, UnfaithfulValue
 from ..model import (
     LSN,
     ChangeCapture,
@@ -26,6 +26,7 @@ from ..model import (
     TableName,
     TableState,
 )
+from .as_text import keep_as_text
 
 Plan = Mapping[TableName, Sequence[Chunk]]
 
@@ -89,9 +90,10 @@ def load(
     wanted = [tables[name] for name in chunks]
     if not wanted:
         return
+    generations = {name: held.generation for name, held in sink.tables().items()}
     with capture.snapshot(wanted) as snapshot, ThreadPoolExecutor(readers, "cdc-read") as pool:
         work = [
-            pool.submit(_load_one, snapshot, sink, tables[name], chunk)
+            pool.submit(_load_one, capture, snapshot, sink, tables[name], chunk, generations[name])
             for name, planned in chunks.items()
             for chunk in planned
         ]
@@ -113,12 +115,17 @@ def load(
             raise failure
 
 
-def _load_one(snapshot: Snapshot, sink: Sink, table: Table, chunk: Chunk) -> Loaded | None:
+def _load_one(
+    capture: ChangeCapture, snapshot: Snapshot, sink: Sink, table: Table, chunk: Chunk, generation: int
+) -> Loaded | None:
     try:
         rows = sink.load(table, chunk, snapshot.read(table, chunk), at=snapshot.lsn)
+    except UnfaithfulValue as error:
+        keep_as_text(capture, sink, error)
+        return None
     except _OUTDATED as error:
-        # A chunk that is not planned any more says nothing against the plan that there is now.
-        if chunk in sink.chunks(table.name):
+        # What is not planned any more says nothing against the plan that there is now.
+        if sink.tables()[table.name].generation == generation and chunk in sink.chunks(table.name):
             sink.mark_unseeded(table.name, str(error), in_step=True)
         return None
     return Loaded(table.name, chunk, rows, snapshot.lsn)
@@ -134,6 +141,9 @@ def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]
         with capture.snapshot([table]) as snapshot:
             try:
                 sink.repair(table, keys, snapshot.read_keys(table, keys), at=snapshot.lsn)
+            except UnfaithfulValue as error:
+                keep_as_text(capture, sink, error)
+                in_time = False
             except _OUTDATED as error:
                 sink.mark_unseeded(name, str(error), in_step=True)
                 in_time = False

@@ -11,7 +11,9 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import NamedTuple
 
+from ..errors import UnfaithfulValue
 from ..model import LSN, Applied, ChangeBatch, ChangeCapture, Sink
+from .as_text import keep_as_text
 from .watch import Watch
 
 
@@ -31,6 +33,21 @@ def stream(
     batch of no extent says what `watch` found, at the point where that is so.
     """
     watch = watch or Watch(capture, sink)
+    while True:
+        try:
+            yield from _stream(capture, sink, until, watch)
+            return
+        except UnfaithfulValue as error:
+            applied = keep_as_text(capture, sink, error)
+            watch.learn()
+            position = sink.position()
+            assert position
+            yield Step(ChangeBatch((), position.lsn, position.lsn), applied)
+
+
+def _stream(
+    capture: ChangeCapture, sink: Sink, until: LSN | None, watch: Watch
+) -> Generator[Step, None, None]:
     with closing(capture.live(until=until, held=watch.held)) as batches:
         for batch in batches:
             applied = Applied()

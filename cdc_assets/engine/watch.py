@@ -32,7 +32,7 @@ class Watch:
         """The definitions that the sink has, by OID, for the stream to be made out against."""
         self.found_unseeded = False
         """Whether the last look found tables that have to be seeded, or are no longer wanted."""
-        self._learn()
+        self.learn()
 
     def look(self) -> LSN | None:
         """Look at the catalog; up to where the stream has to come, or None if nothing is different."""
@@ -72,9 +72,9 @@ class Watch:
         if self._found and batch.lsn >= self._at:
             yield self._sink.redefine(self._certain())
             self._found = {}
-            self._learn()
+            self.learn()
         elif self._every is not None and time.monotonic() - self._looked >= self._every:
-            self._learn()
+            self.learn()
             self.look()
 
     def _certain(self) -> list[Table]:
@@ -84,10 +84,11 @@ class Watch:
             table for oid, table in self._found.items() if oid not in self._changed_since or table in held
         ]
 
-    def _learn(self) -> None:
+    def learn(self) -> None:
+        """What the sink has now."""
         self.held.clear()
         for state in self._sink.tables().values():
-            if definition := state.definition or state.seed:
+            if definition := state.seed or state.definition:
                 self.held[definition.oid] = definition
 
 

@@ -15,15 +15,15 @@ from .changes import ChangeBatch as ChangeBatch
 from .changes import TableChanges as TableChanges
 from .evolution import Evolution as Evolution
 from .evolution import evolution as evolution
+from .held import Held as Held
+from .held import TableState as TableState
 from .lag import Lag as Lag
 from .lsn import LSN as LSN
 from .net import NetChanges as NetChanges
 from .net import net as net
 from .sink import Applied as Applied
 from .sink import Differences as Differences
-from .sink import Held as Held
 from .sink import Sink as Sink
-from .sink import TableState as TableState
 from .table import Column as Column
 from .table import Evidence as Evidence
 from .table import File as File

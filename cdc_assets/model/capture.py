@@ -5,7 +5,7 @@ Where changes come from.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from .changes import ChangeBatch
+from .held import Held
 from .lag import Lag
 from .lsn import LSN
 from .table import Table, TableName
@@ -69,11 +70,12 @@ class ChangeCapture(ABC):
     """
 
     @abstractmethod
-    def select(self, known: Collection[TableName] = ()) -> Selection:
+    def select(self, known: Mapping[TableName, Held] = MappingProxyType({})) -> Selection:
         """The tables to copy, as they are defined now. Read-only.
 
         That there is none where the configuration means one is an error, unless there was one:
-        `known` are the tables that the sink has heard of.
+        `known` is what the sink says of every table it has heard of; a column that it keeps as text
+        goes on to be carried as text.
         """
 
     @abstractmethod

@@ -76,6 +76,8 @@ def _obstacle(
     if rewritten and (added or retyped):
         return "it was written anew when its columns changed"
     for old, new in retyped:
+        if new.as_text and not _is_read_alike(old, new):
+            return f"column {new.name} has a value of type {new.type} that {old.arrow} cannot hold"
         if not _is_read_alike(old, new):
             return f"column {new.name} was of type {old.type}, and is of type {new.type}"
     for column in added:
@@ -139,7 +141,10 @@ def _said(
     parts = [f"renamed from {held.name}"] if held.name != now.name else []
     parts += [f"column {name} dropped" for name in dropped]
     parts += [f"column {old} renamed to {new}" for old, new in renamed.items()]
-    parts += [f"column {new.name}: {old.type} before, {new.type} now" for old, new in retyped]
+    parts += [
+        f"column {new.name}: {old.type} before, {new.type}{' as text' if new.as_text else ''} now"
+        for old, new in retyped
+    ]
     parts += [f"column {column.name} {column.type} added" for column in added]
     if held.key != now.key:
         parts.append(f"key ({', '.join(held.key)}) before, ({', '.join(now.key)}) now")

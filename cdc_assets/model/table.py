@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -73,6 +73,15 @@ class Column:
     """The value, alone in an array, of rows that are older than the column; None for null."""
     hashed: bool = False
     """Whether a hash of the values is carried in their place."""
+    as_text: bool = False
+    """Whether they are carried as PostgreSQL's text, because the type's own form could not hold one."""
+
+    @property
+    def how(self) -> tuple[bool, bool]:
+        return self.hashed, self.as_text
+
+    def kept_as_text(self) -> Column:
+        return replace(self, arrow=pa.string_view(), as_text=True)
 
 
 class File(NamedTuple):
@@ -145,6 +154,13 @@ class Table:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
+    def keeping_as_text(self, name: str) -> Table:
+        """With the column `name` carried as PostgreSQL's text."""
+        return replace(
+            self,
+            columns=tuple(c.kept_as_text() if c.name == name else c for c in self.columns),
+        )
+
     def to_json(self) -> str:
         """The definition as text, for a sink to keep."""
         return json.dumps(
@@ -152,7 +168,7 @@ class Table:
                 "oid": self.oid,
                 "name": self.name,
                 "columns": [
-                    [c.name, c.oid, c.typmod, c.type, c.base, str(c.arrow), c.nullable, c.number, c.hashed]
+                    [c.name, c.oid, c.typmod, c.type, c.base, str(c.arrow), c.nullable, c.number, *c.how]
                     for c in self.columns
                 ],
                 "key": self.key,
@@ -166,8 +182,8 @@ class Table:
     def from_json(cls, text: str) -> Table:
         found = json.loads(text)
         columns = (
-            Column(name, oid, typmod, type_, base, arrow.type_named(kept_as), nullable, number, hashed=hashed)
-            for name, oid, typmod, type_, base, kept_as, nullable, number, hashed in found["columns"]
+            Column(name, oid, typmod, type_, base, arrow.type_named(kept_as), nullable, number, None, *how)
+            for name, oid, typmod, type_, base, kept_as, nullable, number, *how in found["columns"]
         )
         return cls(
             found["oid"],

@@ -198,6 +198,8 @@ def hashed(column: Column) -> Column:
 
 
 def _type(column: Column) -> Type:
+    if column.as_text:
+        return _OTHER
     return _HASHED if column.hashed else _TYPES.get(column.base, _OTHER)
 
 
@@ -235,5 +237,7 @@ def _unfaithful(column: Column, table: TableName) -> Iterator[None]:
         raise UnfaithfulValue(
             f"column {column.name} of {table} has a value of type {column.type} "
             f"that {column.arrow} cannot hold",
-            hint=f'exclude the table: add "-{table}" to source.tables.',
+            hint="leave the column out: see tables.<schema.table>.columns.exclude.",
+            table=table,
+            column=column.name,
         ) from error

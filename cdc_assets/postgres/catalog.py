@@ -6,7 +6,7 @@ https://www.postgresql.org/docs/current/catalogs.html
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
@@ -182,8 +182,15 @@ class Catalog:
         connection: Connection,
         published: Mapping[TableName, Published],
         treatments: Mapping[TableName, Treatment] = MappingProxyType({}),
+        held: Iterable[Table] = (),
     ) -> None:
         self._connection, self._published, self._treatments = connection, published, treatments
+        self._as_text = {
+            (table.oid, column.number, column.oid)
+            for table in held
+            for column in table.columns
+            if column.as_text
+        }
 
     @cached_property
     def _types(self) -> UserTypes:
@@ -236,7 +243,7 @@ class Catalog:
         return Table(
             relation.oid,
             relation.table_name,
-            tuple(self._column(c.name, c.oid, c.typmod, c.type, treatment, c) for c in kept),
+            tuple(self._column(relation.oid, c.name, c.oid, c.typmod, c.type, treatment, c) for c in kept),
             tuple(column.name for column in kept if column.number in key),
             ReplicaIdentity(relation.identity),
             self._evidence(relation, kept),
@@ -280,7 +287,16 @@ class Catalog:
         numbers = _numbers(relation, held, now, left_out, entry.highest if entry else 0)
         types = self._format_types([(column.oid, column.typmod) for column in relation.columns])
         columns = tuple(
-            self._column(column.name, column.oid, column.typmod, type_, treatment, now.get(number), number)
+            self._column(
+                relation.oid,
+                column.name,
+                column.oid,
+                column.typmod,
+                type_,
+                treatment,
+                now.get(number),
+                number,
+            )
             for column, type_, number in zip(
                 relation.columns, types, numbers or [0] * len(relation.columns), strict=True
             )
@@ -320,6 +336,7 @@ class Catalog:
 
     def _column(
         self,
+        table: int,
         name: str,
         oid: int,
         typmod: int,
@@ -340,6 +357,8 @@ class Catalog:
             nullable=now.nullable if now else True,
             number=now.number if now and number is None else number or 0,
         )
+        if (table, column.number, oid) in self._as_text:
+            column = column.kept_as_text()
         column = treatment.of(column)
         if now is None or now.missing is None or now.oid != oid:
             return column

@@ -8,7 +8,7 @@ description of a table thousands of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..model import Table
@@ -21,7 +21,7 @@ from .session import Connection, session
 @dataclass
 class Definitions:
     conninfo: Callable[[], str]
-    catalog: Callable[[Connection], Catalog]
+    catalog: Callable[[Connection, Iterable[Table]], Catalog]
     patterns: Patterns
     held: Mapping[int, Table]
     """What the sink has, by OID, with the evidence of the last look."""
@@ -45,4 +45,4 @@ class Definitions:
         if before and looked_at:
             before = replace(before, evidence=looked_at.evidence)
         with session(self.conninfo()) as connection:
-            return self.catalog(connection).described(relation, before or looked_at)
+            return self.catalog(connection, self.held.values()).described(relation, before or looked_at)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from ..model import (
     ChangeBatch,
     ChangeCapture,
     Chunk,
+    Held,
     Lag,
     Position,
     Selection,
@@ -73,9 +74,10 @@ class WalCapture(ChangeCapture):
 
     publication = slot
 
-    def select(self, known: Collection[TableName] = ()) -> Selection:
+    def select(self, known: Mapping[TableName, Held] = MappingProxyType({})) -> Selection:
         with session(self.conninfo()) as connection:
-            catalog = self._catalog(connection)
+            held = (table for state in known.values() for table in (state.definition, state.seed) if table)
+            catalog = self._catalog(connection, held)
             found = {entry.table_name: entry for entry in catalog.relations()}
             self._see_that_all_match(found, known)
             tables, set_aside = {}, {}
@@ -95,8 +97,9 @@ class WalCapture(ChangeCapture):
                         set_aside[name] = f"{entry.obstacle() or error} ({error.hint})"
             return Selection(tables, set_aside)
 
-    def _catalog(self, connection: Connection) -> Catalog:
-        return Catalog(connection, Publication(connection, self.publication).tables(), self.mentioned)
+    def _catalog(self, connection: Connection, held: Iterable[Table]) -> Catalog:
+        published = Publication(connection, self.publication).tables()
+        return Catalog(connection, published, self.mentioned, held)
 
     def _see_that_all_match(self, found: Collection[TableName], known: Collection[TableName]) -> None:
         # A table that is there no more may have been renamed; its columns would then be carried as they are.

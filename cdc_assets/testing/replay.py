@@ -5,7 +5,7 @@ A capture that needs no server: it plays what it is given, and fails where it is
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +21,7 @@ from ..model import (
     ChangeBatch,
     ChangeCapture,
     Chunk,
+    Held,
     Lag,
     Position,
     Selection,
@@ -90,7 +91,7 @@ class ReplayCapture(ChangeCapture):
             raise failure
         self.steps.append(name)
 
-    def select(self, known: Collection[TableName] = ()) -> Selection:
+    def select(self, known: Mapping[TableName, Held] = MappingProxyType({})) -> Selection:
         return Selection(dict(self.tables), {})
 
     def captured(self) -> set[TableName]:

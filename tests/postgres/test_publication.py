@@ -10,7 +10,7 @@ from cdc_assets.model import TableName
 def test_one_can_be_made_before_there_is_anything_to_publish(source, dsn):
     source.execute("create table without_a_key (v text)")
     mine = capture(dsn)
-    mine.prepare([])
+    mine.prepare({})
     assert mine.captured() == set()
 
     source.execute("create table t (id int primary key)")

@@ -410,6 +410,43 @@ BEHAVIOURS = {
     "a column of a partitioned table": on(
         PARTED, "alter table items add note text default 'd'", "insert into items values (30, 0, 'x', 'y')"
     ),
+    # Values that a type of DuckDB's cannot hold
+    "not a number": on(
+        ITEMS,
+        "insert into items values (20, 'x', 'nan')",
+        "update items set amount = 1.50 where id = 20; delete from items where id = 1",
+        "insert into items values (21, 'y', 'nan')",
+    ),
+    "not a number before the first copy": on(
+        ITEMS + "; insert into items values (20, 'x', 'nan')",
+        UPDATE,
+        "insert into items values (21, 'y', 'nan')",
+    ),
+    "not a number in a key": on(
+        "create table items (id numeric(5, 1) primary key, name text); insert into items values (1.5, 'a')",
+        "insert into items values ('nan', 'b')",
+        "update items set name = 'c' where id = 'nan'; delete from items where id = 1.5",
+    ),
+    "not a number after an ALTER in one transaction": on(
+        ITEMS,
+        "begin; alter table items add price numeric(8, 3) default 1.5; "
+        "insert into items values (20, 'x', 'nan', 'nan'); commit",
+        "update items set name = 'y' where id = 20",
+    ),
+    "a time far away": on(
+        "create table items (id int primary key, name text, t timestamp); "
+        "insert into items values (1, 'a', now())",
+        "insert into items values (2, 'b', '294276-12-31')",
+        UPDATE,
+        in_place=False,
+    ),
+    "an interval of many hours": on(
+        "create table items (id int primary key, name text, i interval); "
+        "insert into items values (1, 'a', '1 mon')",
+        "insert into items values (2, 'b', '100000000:00:00')",
+        "update items set i = '2 days' where id = 1",
+        in_place=False,
+    ),
     # What is left
     "a generated column": on(
         ITEMS,

@@ -66,7 +66,6 @@ ALL = frozenset(Feature)
 NOT_BUILT_YET = frozenset(
     {
         Feature.GENERATED_COLUMNS_EVERYWHERE,
-        Feature.UNTYPED_VALUES,
     }
 )
 BUILT = ALL - NOT_BUILT_YET
