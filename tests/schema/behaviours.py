@@ -432,6 +432,7 @@ BEHAVIOURS = {
         "begin; alter table items add price numeric(8, 3) default 1.5; "
         "insert into items values (20, 'x', 'nan', 'nan'); commit",
         "update items set name = 'y' where id = 20",
+        in_place=None,
     ),
     "a time far away": on(
         "create table items (id int primary key, name text, t timestamp); "

@@ -66,6 +66,9 @@ ALL = frozenset(Feature)
 NOT_BUILT_YET = frozenset(
     {
         Feature.GENERATED_COLUMNS_EVERYWHERE,
+        Feature.UNTYPED_VALUES,
+        Feature.KEYLESS_TABLES,
     }
 )
+"""Not built, or built and not held against enough histories to be relied on."""
 BUILT = ALL - NOT_BUILT_YET
