@@ -67,7 +67,16 @@ NOT_BUILT_YET = frozenset(
     {
         Feature.GENERATED_COLUMNS_EVERYWHERE,
         Feature.UNTYPED_VALUES,
+        Feature.EQUAL_KEYS,
         Feature.KEYLESS_TABLES,
+        Feature.REPLACE_COLUMN,
+        Feature.RENAME_PARTITIONED,
+        Feature.RENAME_ENUM_VALUE,
+        Feature.ATTACH_PARTITION,
+        Feature.DETACH_PARTITION,
+        Feature.DROP_PARTITION,
+        Feature.TRUNCATE_PARTITION,
+        Feature.SILENT_DEFINITIONS,
     }
 )
 """Not built, or built and not held against enough histories to be relied on."""
