@@ -12,7 +12,7 @@ from psycopg import sql
 from ..errors import ConfigError
 from ..model import TableName
 from ..pgoutput.types import arrow_type
-from .catalog import Catalog, CatalogEntry
+from .entries import CatalogEntry, entries
 from .patterns import Patterns
 from .publication import Publication
 from .session import Connection
@@ -49,7 +49,7 @@ def findings(
 ) -> Iterator[Finding]:
     """Everything that is to be said, worst first within each part."""
     yield from _server(connection)
-    every = {entry.table_name: entry for entry in Catalog(connection, {}).relations()}
+    every = {entry.table_name: entry for entry in entries(connection)}
     yield from _selection(patterns, every)
     selected = {
         table: entry

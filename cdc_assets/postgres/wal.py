@@ -34,6 +34,7 @@ from ..pgoutput.assembler import Assembler
 from . import chunks, continuity, lag, snapshot
 from .catalog import Catalog
 from .definitions import Definitions
+from .entries import entries
 from .patterns import Patterns
 from .preflight import Finding, findings
 from .publication import Publication, Published
@@ -78,7 +79,7 @@ class WalCapture(ChangeCapture):
         with session(self.conninfo()) as connection:
             held = (table for state in known.values() for table in (state.definition, state.seed) if table)
             catalog = self._catalog(connection, held)
-            found = {entry.table_name: entry for entry in catalog.relations()}
+            found = {entry.table_name: entry for entry in entries(connection)}
             self._see_that_all_match(found, known)
             tables, set_aside = {}, {}
             for name, entry in found.items():
