@@ -87,7 +87,11 @@ class Watch:
     def learn(self) -> None:
         """What the sink has now."""
         self.held.clear()
-        for state in self._sink.tables().values():
+        # A copy that is not in use any more may be of a table that there is another of.
+        states = sorted(
+            self._sink.tables().values(), key=lambda state: state.state is not TableState.UNSEEDED
+        )
+        for state in states:
             if definition := state.seed or state.definition:
                 self.held[definition.oid] = definition
 

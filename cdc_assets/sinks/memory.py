@@ -288,7 +288,8 @@ class MemorySink(Sink):
     def _name_of(self, table: Table) -> TableName:
         """What a table is called here, which keeps its OID if it is renamed."""
         for name, held in self._held.items():
-            if (definition := held.definition or held.seed) and definition.oid == table.oid:
+            definition = held.definition or held.seed
+            if (name in self._live or name in self._seeds) and definition and definition.oid == table.oid:
                 return name
         return table.name
 
@@ -350,6 +351,10 @@ class MemorySink(Sink):
         self.copies[name], self._tables[name] = copy, seed.table
         del self._seeds[name]
         self._live.add(name)
+        # Of a table that was renamed, and could not be followed.
+        for other in [other for other, table in self._tables.items() if table.oid == seed.table.oid]:
+            if other != name:
+                del self.copies[other], self._tables[other], self._held[other]
         self._held[name] = replace(
             self._held[name],
             state=TableState.SEEDED,

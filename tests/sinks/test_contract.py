@@ -31,7 +31,7 @@ from changes import (
 from changes import truncate as truncation
 
 from cdc_assets.errors import SeedOutdated, SinkError
-from cdc_assets.model import LSN, Applied, Chunk, Position, Sink, Table, TableState
+from cdc_assets.model import LSN, Applied, Chunk, Position, Sink, Table, TableName, TableState
 from cdc_assets.pgoutput.types import arrow_type
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 from cdc_assets.sinks.memory import MemorySink
@@ -1135,6 +1135,43 @@ def test_a_table_dropped_and_made_again_is_another_definition(sink):
     applied = apply(sink, commit(300, insert(1, "b", "", into=table("items", oid=99_999))))
 
     assert list(applied.unseeded) == [NAME]
+
+
+RENAMED = replace(ITEMS, name=TableName("public", "things"))
+
+
+def test_a_renamed_table_keeps_its_rows_and_its_place_in_the_stream(sink):
+    seed(sink, (1, "a", ""))
+
+    applied = sink.redefine([RENAMED])
+    apply(sink, commit(300, insert(2, "b", "", into=RENAMED)))
+
+    assert applied.redefined == {RENAMED.name: "renamed from public.items"}
+    assert copy(sink, RENAMED) == {1: ("a", ""), 2: ("b", "")}
+    assert NAME not in sink.tables()
+
+
+def test_a_stream_may_go_on_under_the_old_name(sink):
+    """As PostgreSQL's does for a partitioned table."""
+    seed(sink, (1, "a", ""))
+    sink.redefine([RENAMED])
+
+    apply(sink, commit(300, insert(2, "b", "")))
+
+    assert copy(sink, RENAMED) == {1: ("a", ""), 2: ("b", "")}
+
+
+def test_a_copy_under_an_old_name_takes_no_changes_and_goes_when_the_new_one_is_in_place(sink):
+    seed(sink, (1, "a", ""))
+    sink.mark_unseeded(NAME, "it was altered while it was renamed")
+    begin(sink, of=RENAMED, after=200)
+    load(sink, ONE, (1, "a", ""), at=300, of=RENAMED)
+    assert copy(sink) == {1: ("a", "")}
+
+    apply(sink, commit(310, insert(2, "b", "", into=RENAMED)))
+
+    assert list(sink.tables()) == [RENAMED.name]
+    assert copy(sink, RENAMED) == {1: ("a", ""), 2: ("b", "")}
 
 
 def test_a_table_without_a_copy_cannot_be_read(sink):

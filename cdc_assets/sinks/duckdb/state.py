@@ -183,6 +183,10 @@ class State:
                 *name,
             )
 
+    def forget(self, name: TableName) -> None:
+        for table in (named(SCHEMA, "tables"), named(SCHEMA, "chunks")):
+            self._transaction.run(f"DELETE FROM {table} WHERE {_OF_TABLE}", self._pipeline, *name)
+
     def chunks(self, name: TableName) -> dict[Chunk, LSN | None]:
         query = f"SELECT key, bounds, lsn FROM {named(SCHEMA, 'chunks')} WHERE {_OF_TABLE} ORDER BY key"
         found = self._transaction.rows(query, self._pipeline, *name)

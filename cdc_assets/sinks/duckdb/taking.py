@@ -71,8 +71,8 @@ class Taking:
 
     def _record(self, table: Table) -> TableRecord | None:
         """What is held of a table, which keeps its OID if it is renamed."""
-        held = (record for record in self._tables.values() if record.copy or record.seed)
-        of_its_oid = (record for record in held if record.definition.oid == table.oid)
+        in_use = (record for record in self._tables.values() if record.live or record.seed)
+        of_its_oid = (record for record in in_use if record.definition.oid == table.oid)
         return next(of_its_oid, self._tables.get(table.name))
 
     def _redefine_copy(self, record: TableRecord, table: Table) -> TableRecord:
@@ -136,8 +136,18 @@ class Taking:
                 return False
             seed.refuse_strangers(has_copy=record.copy is not None, has_seed=True)
             seed.replace_copy()
+            self._drop_copies_under_other_names(record)
         self._save(record.seeded(lsn))
         return True
+
+    def _drop_copies_under_other_names(self, record: TableRecord) -> None:
+        """Of a table that was renamed, and could not be followed."""
+        assert record.seed
+        for other in list(self._tables.values()):
+            if other.name != record.name and other.copy and other.copy.oid == record.seed.oid:
+                self._transaction.run(f"DROP TABLE {named(*other.name)}")
+                self._state.forget(other.name)
+                del self._tables[other.name]
 
 
 def seed_of(transaction: Transaction, record: TableRecord) -> Seed:
