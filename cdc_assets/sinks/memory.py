@@ -355,6 +355,8 @@ class MemorySink(Sink):
         for other in [other for other, table in self._tables.items() if table.oid == seed.table.oid]:
             if other != name:
                 del self.copies[other], self._tables[other], self._held[other]
+                self._live.discard(other)
+                self._chunks.pop(other, None)
         self._held[name] = replace(
             self._held[name],
             state=TableState.SEEDED,
