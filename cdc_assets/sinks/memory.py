@@ -261,7 +261,9 @@ class MemorySink(Sink):
     def _finished(self, step: _Step) -> Applied:
         assert self._position
         under_way = list(self._seeds)
-        seeded = [name for name in under_way if self._finish(name, self._position.lsn, step)]
+        seeded = [
+            name for name in under_way if name in self._seeds and self._finish(name, self._position.lsn, step)
+        ]
         return Applied(tuple(seeded), step.unseeded, step.redefined, bool(self.missing()))
 
     def _take(self, changes: TableChanges, step: _Step) -> None:
@@ -357,6 +359,7 @@ class MemorySink(Sink):
                 del self.copies[other], self._tables[other], self._held[other]
                 self._live.discard(other)
                 self._chunks.pop(other, None)
+                self._seeds.pop(other, None)
         self._held[name] = replace(
             self._held[name],
             state=TableState.SEEDED,

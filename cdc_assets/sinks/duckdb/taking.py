@@ -61,8 +61,9 @@ class Taking:
     def finish(self, lsn: LSN) -> Applied:
         """Put in place every seed of which the stream, now at `lsn`, has all; what this step did."""
         seeded, incomplete = [], False
-        for record in [record for record in self._tables.values() if record.seed]:
-            if is_complete(self._state, record, lsn):
+        for name in [name for name, record in self._tables.items() if record.seed]:
+            # It is gone if a copy of the same table, under its new name, took its place just now.
+            if (record := self._tables.get(name)) and is_complete(self._state, record, lsn):
                 if self._put_in_place(record, lsn):
                     seeded.append(record.name)
                 else:
@@ -146,6 +147,8 @@ class Taking:
         for other in list(self._tables.values()):
             if other.name != record.name and other.copy and other.copy.oid == record.seed.oid:
                 self._transaction.run(f"DROP TABLE {named(*other.name)}")
+                if other.seed:
+                    seed_of(self._transaction, other).drop()
                 self._state.forget(other.name)
                 del self._tables[other.name]
 
