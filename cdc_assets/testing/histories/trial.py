@@ -13,7 +13,6 @@ from .history import History
 from .kinds import Features
 from .play import Conditions, play
 
-
 _POSTGRESQL_S_OWN = ("could not map filenode", "unexpected duplicate for tablespace")
 """The server fails at decoding its own log, now and then, where tables are written anew. It says so
 to any reader of the slot, and a copy that stops there says nothing against the copy."""
