@@ -27,6 +27,7 @@ from .sink import Sink as Sink
 from .table import Column as Column
 from .table import Evidence as Evidence
 from .table import File as File
+from .table import Generated as Generated
 from .table import ReplicaIdentity as ReplicaIdentity
 from .table import Table as Table
 from .table import TableName as TableName

@@ -81,6 +81,8 @@ def _obstacle(
         if not _is_read_alike(old, new):
             return f"column {new.name} was of type {old.type}, and is of type {new.type}"
     for column in added:
+        if column.generated:
+            return f"column {column.name} is generated, and was not there"
         if column.number <= held.evidence.highest:
             return f"column {column.name} was there, and left out until now"
     return _unseen(held, now, rewritten)

@@ -52,6 +52,23 @@ class ReplicaIdentity(Enum):
     INDEX = "i"
 
 
+class Generated(NamedTuple):
+    """How a value follows from others of its row, for a column that the log leaves out.
+
+    https://www.postgresql.org/docs/current/ddl-generated-columns.html
+    """
+
+    expression: str
+    """SQL, as PostgreSQL writes it."""
+    inputs: tuple[tuple[str, int], ...]
+    """The columns in it: the names it has for them, and their attribute numbers."""
+
+    @classmethod
+    def of(cls, expression: str, inputs: list[list[Any]]) -> Generated:
+        """From what JSON makes of one."""
+        return cls(expression, tuple((name, number) for name, number in inputs))
+
+
 @dataclass(frozen=True)
 class Column:
     name: str
@@ -75,10 +92,8 @@ class Column:
     """Whether a hash of the values is carried in their place."""
     as_text: bool = False
     """Whether they are carried as PostgreSQL's text, because the type's own form could not hold one."""
-
-    @property
-    def how(self) -> tuple[bool, bool]:
-        return self.hashed, self.as_text
+    generated: Generated | None = None
+    """What the values are computed by; None where they are sent."""
 
     def kept_as_text(self) -> Column:
         return replace(self, arrow=pa.string_view(), as_text=True)
@@ -147,6 +162,11 @@ class Table:
     """Which cells of a row in the log, from 0, are stepped over: those of columns that are left out."""
 
     @cached_property
+    def sent(self) -> tuple[Column, ...]:
+        """The columns whose values the log has."""
+        return tuple(column for column in self.columns if column.generated is None)
+
+    @cached_property
     def schema(self) -> pa.Schema:
         return pa.schema([(column.name, column.arrow) for column in self.columns])
 
@@ -168,8 +188,7 @@ class Table:
                 "oid": self.oid,
                 "name": self.name,
                 "columns": [
-                    [c.name, c.oid, c.typmod, c.type, c.base, str(c.arrow), c.nullable, c.number, *c.how]
-                    for c in self.columns
+                    vars(column) | {"arrow": str(column.arrow), "missing": None} for column in self.columns
                 ],
                 "key": self.key,
                 "identity": self.identity.value,
@@ -182,8 +201,14 @@ class Table:
     def from_json(cls, text: str) -> Table:
         found = json.loads(text)
         columns = (
-            Column(name, oid, typmod, type_, base, arrow.type_named(kept_as), nullable, number, None, *how)
-            for name, oid, typmod, type_, base, kept_as, nullable, number, *how in found["columns"]
+            Column(
+                **column
+                | {
+                    "arrow": arrow.type_named(column["arrow"]),
+                    "generated": column["generated"] and Generated.of(*column["generated"]),
+                }
+            )
+            for column in found["columns"]
         )
         return cls(
             found["oid"],

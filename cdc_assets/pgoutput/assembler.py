@@ -53,8 +53,10 @@ before; None for one whose changes are not wanted."""
 
 
 class Assembler:
-    def __init__(self, describe: Describe, start: LSN = LSN(0)) -> None:
-        self._describe = describe
+    def __init__(
+        self, describe: Describe, start: LSN = LSN(0), compute: rows.Compute = lambda *_: None
+    ) -> None:
+        self._describe, self._compute = describe, compute
         self._tables: dict[int, Table | None] = {}
         self._whole: list[Frames] = []
         """Messages that make whole transactions."""
@@ -107,7 +109,7 @@ class Assembler:
         stream = _Stream.of(Frames.joined(self._whole))
         self._whole, self.has_changes = [], False
         batch = ChangeBatch(
-            changes=tuple(changes for run in self._runs(stream) if (changes := run.changes())),
+            changes=tuple(found for run in self._runs(stream) if (found := run.changes(self._compute))),
             since=self.taken,
             lsn=self._position,
             commits=len(stream.commit_ends),
@@ -232,16 +234,16 @@ class _Run:
     numbers: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
     """Which of the stream's rows."""
 
-    def changes(self) -> TableChanges | None:
+    def changes(self, compute: rows.Compute) -> TableChanges | None:
         if self.table is None or not (len(self.numbers) or self.truncated):
             return None
         stream = self.stream
-        decoded = rows.decode(stream.data, stream.row_at[self.numbers], self.table)
+        decoded = rows.decode(stream.data, stream.row_at[self.numbers], self.table, compute)
         numbers = self.numbers[decoded.message]
         transaction = np.searchsorted(stream.commit_place, stream.row_place[numbers])
         starts = np.concatenate([[0], np.searchsorted(stream.row_place, stream.commit_place)])
         return TableChanges(
-            table=self.table,
+            table=replace(self.table, doubt=decoded.doubt) if decoded.doubt else self.table,
             rows=decoded.rows,
             ops=decoded.ops,
             lsns=stream.commit_ends[transaction],

@@ -113,6 +113,10 @@ class Cells:
         machine's own; `dtype` without a byte order."""
         return _overlapping(self.data, f">{dtype}")[self.start + offset].astype(f"={dtype}")
 
+    def at(self, places: Ints) -> Cells:
+        """Some of the cells."""
+        return Cells(self.data, self.start[places], self.length[places], self.valid[places])
+
     def after(self, offset: int) -> Cells:
         """The cells without their first bytes."""
         return Cells(self.data, self.start + offset, np.maximum(self.length - offset, 0), self.valid)

@@ -11,13 +11,13 @@ arithmetic. That leaves no Python work per row or per cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ..model import DELETE, UPDATE, Table, arrow
+from ..model import DELETE, UPDATE, Column, Table, arrow
 from ..model.changes import Bools, Bytes, Ints
 from . import types
 from .cells import Cells, uint32_at
@@ -39,6 +39,13 @@ class Decoded(NamedTuple):
     unchanged: dict[str, Bools]
     message: Ints
     """Which message each row came from."""
+    doubt: str | None = None
+    """What the rows lack, if they lack anything."""
+
+
+Compute = Callable[[Column, Sequence[tuple[str, str, Cells]], int], pa.Array | None]
+"""Makes the values, as text, of a generated column that the log leaves out; None if that cannot be
+done. Given are what goes in, of so many rows: the name its expression has for it, its type, its cells."""
 
 
 class _Column(NamedTuple):
@@ -51,7 +58,7 @@ def relation_oids(data: Bytes, at: Ints) -> Ints:
     return uint32_at(data, at + _RELATION)
 
 
-def decode(data: Bytes, at: Ints, table: Table) -> Decoded:
+def decode(data: Bytes, at: Ints, table: Table, compute: Compute) -> Decoded:
     """Decode the row messages of `table` that start at `at`; `data` ends with `cells.PADDING`."""
     ops = data[at]
     first_cell = at + _FIRST_CELL
@@ -64,20 +71,25 @@ def decode(data: Bytes, at: Ints, table: Table) -> Decoded:
     if len(two):
         new = [_with_old(cells, before, two) for cells, before in zip(new, old, strict=True)]
 
+    generating = _Generating(table, compute)
+    # Of a row that is there no more, only what tells it from others counts.
+    new = generating.all_columns(new, ops != DELETE if table.key else np.ones(len(at), bool))
+    old = generating.all_columns(old, np.full(len(two), not table.key))
     rows = _rows(table, new)
     unchanged = {
         column.name: found.unchanged
         for column, found in zip(table.columns, new, strict=True)
         if found.unchanged.any()
     }
-    decoded = Decoded(rows, ops, np.zeros(len(at), bool), unchanged, np.arange(len(at)))
+    decoded = Decoded(rows, ops, np.zeros(len(at), bool), unchanged, np.arange(len(at)), generating.doubt)
     return _with_moves(decoded, table, _rows(table, old), two) if len(two) else decoded
 
 
 def _walk(data: Bytes, at: Ints, table: Table) -> tuple[list[_Column], Ints]:
-    """The cells of each column, for tuples whose first cells are `at`; and where the tuples end."""
+    """The cells of each column that is sent, for tuples whose first cells are `at`; and where the
+    tuples end."""
     walked = []
-    for place in range(len(table.columns) + len(table.skipped)):
+    for place in range(len(table.sent) + len(table.skipped)):
         kind = data[at]
         unchanged = kind == _UNCHANGED
         valid = ~(unchanged | (kind == _NULL))
@@ -103,6 +115,49 @@ def _with_old(new: _Column, old: _Column, two: Ints) -> _Column:
     start[rows], length[rows] = old.cells.start[fill], old.cells.length[fill]
     valid[rows], unchanged[rows] = True, False
     return _Column(Cells(new.cells.data, start, length, valid), unchanged)
+
+
+class _Generating:
+    """Adds the columns that follow from those that are sent."""
+
+    def __init__(self, table: Table, compute: Compute) -> None:
+        self._table, self._compute = table, compute
+        self.doubt: str | None = None
+        """Why one could not be added."""
+
+    def all_columns(self, sent: Sequence[_Column], wanted: Bools) -> list[_Column]:
+        """Every column of the table; those that are generated have values in the rows `wanted`."""
+        if not sent or len(self._table.sent) == len(self._table.columns):
+            return list(sent)
+        known = dict(zip([column.number for column in self._table.sent], sent, strict=True))
+        return [
+            known[column.number] if column.generated is None else self._column(column, known, wanted)
+            for column in self._table.columns
+        ]
+
+    def _column(self, column: Column, known: Mapping[int, _Column], wanted: Bools) -> _Column:
+        assert column.generated
+        types_of = {sent.number: sent.type for sent in self._table.sent}
+        inputs = [(name, types_of[number], known[number]) for name, number in column.generated.inputs]
+        missing = sum((found.unchanged for *_, found in inputs), np.zeros(len(wanted), np.int64))
+        unchanged = wanted & (missing == len(inputs)) & (missing > 0)
+        if (wanted & (missing > 0) & ~unchanged).any():
+            self.doubt = (
+                f"column {column.name} is generated from a value that was not sent again (TOAST), which "
+                "REPLICA IDENTITY FULL would have it be"
+            )
+        places = np.flatnonzero(wanted & ~unchanged)
+        values: pa.Array | None = pa.array([], pa.large_string())
+        if len(places):
+            given = [(name, type_, found.cells.at(places)) for name, type_, found in inputs]
+            values = self._compute(column, given, len(places))
+        if values is None:
+            self.doubt = f"column {column.name} is generated, and its expression failed"
+            values = pa.nulls(len(places), pa.large_string())
+        which = np.full(len(wanted), -1)
+        which[places] = np.arange(len(places))
+        spread = values.take(pa.array(which, mask=which < 0))
+        return _Column(Cells.of(spread), unchanged)
 
 
 def _rows(table: Table, columns: Sequence[_Column]) -> pa.RecordBatch:
@@ -140,4 +195,5 @@ def _with_moves(decoded: Decoded, table: Table, old: pa.RecordBatch, two: Ints) 
             for name, mask in decoded.unchanged.items()
         },
         np.concatenate([decoded.message, two[left]])[order],
+        decoded.doubt,
     )

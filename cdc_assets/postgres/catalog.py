@@ -1,5 +1,5 @@
 """
-Definitions of tables, from what the catalog says of them, and from what the log and the catalog say.
+Definitions of tables, from what the catalog says of them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from types import MappingProxyType
 import pyarrow as pa
 
 from ..errors import UnusableTable
-from ..model import Column, Evidence, ReplicaIdentity, Table, TableName
+from ..model import Column, Evidence, Generated, ReplicaIdentity, Table, TableName
 from ..pgoutput.cells import Cells
 from ..pgoutput.messages import Relation, RelationColumn
 from ..pgoutput.types import arrow_type, from_text
-from .alignment import aligned
-from .entries import CatalogColumn, CatalogEntry, entry_of
-from .publication import Published
+from .entries import CatalogColumn, CatalogEntry
+from .publication import Published, sends_generated_columns
 from .session import Connection
 from .treatment import AS_IT_IS, Treatment
 from .usertypes import UserTypes
@@ -59,147 +58,117 @@ class Catalog:
                 f"table {relation.table_name} cannot be mirrored: {obstacle}",
                 hint=relation.remedy(),
             )
-        treatment = self._treatments.get(relation.table_name, AS_IT_IS)
+        treatment = self.treatment(relation)
         relation.refuse(treatment)
-        sent = self._sent(relation)
+        sent, key = self.sent(relation), set(relation.key())
         if not sent:
             raise UnusableTable(
                 f"table {relation.table_name} cannot be mirrored: it has no columns",
                 hint=f'exclude it: add "-{relation.table_name}" to source.tables.',
             )
-        key = set(relation.key())
-        if hidden := key - {column.number for column in sent}:
-            names = ", ".join(column.name for column in relation.columns if column.number in hidden)
-            raise UnusableTable(
-                f"table {relation.table_name} cannot be mirrored: the publication leaves out {names}, "
-                "which its key needs",
-                hint="add the column to the publication's column list.",
-            )
-        kept = [column for column in sent if column.name not in treatment.exclude]
+        if hidden := [c for c in relation.columns if c.number in key and c not in sent]:
+            raise _not_sent(relation.table_name, hidden)
+        carried = (*sent, *self.computed(relation))
+        kept = [c for c in relation.columns if c in carried and c.name not in treatment.exclude]
         return Table(
             relation.oid,
             relation.table_name,
-            tuple(self._column(relation.oid, c.name, c.oid, c.typmod, c.type, treatment, c) for c in kept),
+            tuple(self.catalog_column(relation, column, treatment) for column in kept),
             tuple(column.name for column in kept if column.number in key),
             ReplicaIdentity(relation.identity),
             self._evidence(relation, kept),
-            skipped=_places(sent, treatment.exclude),
+            skipped=places(sent, treatment.exclude),
         )
 
-    def _sent(self, relation: CatalogEntry) -> list[CatalogColumn]:
+    def treatment(self, relation: CatalogEntry | Relation) -> Treatment:
+        if isinstance(relation, Relation):
+            return self._treatments.get(relation.name, AS_IT_IS)
+        return relation.spread(self._treatments.get(relation.table_name, AS_IT_IS))
+
+    def sent(self, relation: CatalogEntry) -> list[CatalogColumn]:
+        """The columns whose values are in the log, or would be."""
         published = self._published.get(relation.table_name)
         if published is None or published.columns is None:
-            return [column for column in relation.columns if not column.generated]
+            return [column for column in relation.columns if self._would_be_sent(column)]
         return [column for column in relation.columns if column.name in published.columns]
 
-    def _evidence(self, relation: CatalogEntry, sent: Sequence[CatalogColumn]) -> Evidence:
+    def _would_be_sent(self, column: CatalogColumn) -> bool:
+        if not column.generated:
+            return True
+        return column.generated.is_stored and sends_generated_columns(self._connection)
+
+    def computed(self, relation: CatalogEntry) -> list[CatalogColumn]:
+        """The generated columns whose values are not, and follow from what is."""
         published = self._published.get(relation.table_name)
-        oids = [column.oid for column in sent]
+        if published and published.chosen:
+            return []
+        sent = self.sent(relation)
+        numbers = {column.number for column in sent}
+        return [
+            column
+            for column in relation.columns
+            if column.generated and column not in sent and numbers.issuperset(column.generated.inputs)
+        ]
+
+    def _evidence(self, relation: CatalogEntry, kept: Sequence[CatalogColumn]) -> Evidence:
+        published = self._published.get(relation.table_name)
+        oids = [column.oid for column in kept]
         row_filter = (published.row_filter if published else None) or ""
         return Evidence(
             highest=relation.highest,
-            versions={column.number: column.version for column in sent},
+            versions={column.number: column.version for column in kept},
             files=tuple(relation.files),
             labels=self._types.labels(oids),
-            circumstances={"row filter": row_filter, **self._types.composites(oids)},
+            circumstances={
+                "row filter": row_filter,
+                **self._types.composites(oids),
+                **{f"expression of {c.name}": c.generated.tree for c in kept if c.generated},
+            },
         )
 
-    def described(self, relation: Relation, held: Table | None) -> Table:
-        """The definition the log gives, with what it leaves out: which attribute each column is, what
-        domains are made of, and the key under identity FULL, where every column is marked as one.
-
-        `held` is the definition before, with the evidence of the last look at the catalog.
-        """
-        entry = entry_of(self._connection, relation.oid)
-        treatment = self._treatments.get(entry.table_name if entry else relation.name, AS_IT_IS)
-        skipped = _places(relation.columns, treatment.exclude)
-        stepped_over = [relation.columns[place] for place in skipped]
-        relation = relation._replace(
-            columns=tuple(column for column in relation.columns if column.name not in treatment.exclude)
-        )
-        left_out = {c.number: c for c in (entry.columns if entry else []) if c.name in treatment.exclude}
-        sent = self._sent(entry) if entry else []
-        now = {column.number: column for column in sent if column.number not in left_out}
-        numbers = _numbers(relation, held, now, left_out, entry.highest if entry else 0)
-        types = self._format_types([(column.oid, column.typmod) for column in relation.columns])
-        columns = tuple(
-            self._column(
-                relation.oid,
-                column.name,
-                column.oid,
-                column.typmod,
-                type_,
-                treatment,
-                now.get(number),
-                number,
-            )
-            for column, type_, number in zip(
-                relation.columns, types, numbers or [0] * len(relation.columns), strict=True
-            )
-        )
-        doubt = None if numbers else "its columns were changed more than once"
-        key = {column.name for column in relation.columns if column.in_identity}
-        if relation.identity is ReplicaIdentity.FULL:
-            key = {now[number].name for number in (entry.key() if entry else []) if number in now}
-            if held and key != set(held.key):
-                doubt = "its key was changed under REPLICA IDENTITY FULL"
-            lost = entry is not None and not left_out.keys().isdisjoint(entry.key())
-        else:
-            lost = any(column.in_identity for column in stepped_over)
-        if lost:
-            key, doubt = set(), "a column that is left out became part of its key"
-        evidence = held.evidence if held else Evidence()
-        were_there = {column.name for column in stepped_over}
-        seen = [*(numbers or []), *(number for number, c in left_out.items() if c.name in were_there)]
-        return Table(
-            relation.oid,
-            relation.name,
-            columns,
-            tuple(column.name for column in columns if column.name in key),
-            relation.identity,
-            replace(evidence, highest=max([evidence.highest, *seen])),
-            doubt,
-            rewritten=entry is None or Evidence(files=tuple(entry.files)).shows_rewrite_since(evidence),
-            skipped=skipped,
-        )
-
-    def _format_types(self, types: Sequence[tuple[int, int]]) -> list[str]:
+    def format_types(self, types: Sequence[tuple[int, int]]) -> list[str]:
         if not types:
             return []
         query = "select format_type(o, m) from unnest(%s::oid[], %s::int[]) as t(o, m)"
         oids, typmods = zip(*types, strict=True)
         return [row[0] for row in self._connection.execute(query, [[*oids], [*typmods]])]
 
-    def _column(
+    def column(
         self,
         table: int,
-        name: str,
-        oid: int,
-        typmod: int,
+        said: CatalogColumn | RelationColumn,
         type_: str,
         treatment: Treatment,
         now: CatalogColumn | None,
-        number: int | None = None,
+        number: int,
     ) -> Column:
-        """A column, and what the catalog knows of the attribute that it is."""
-        base, base_typmod = self._types.base(oid, typmod)
+        """A column as the catalog or the log has it, and what the catalog knows of the attribute it is."""
+        base, base_typmod = self._types.base(said.oid, said.typmod)
         column = Column(
-            name,
-            oid,
-            typmod,
+            said.name,
+            said.oid,
+            said.typmod,
             type_,
             base,
             arrow_type(base, base_typmod),
             nullable=now.nullable if now else True,
-            number=now.number if now and number is None else number or 0,
+            number=number,
         )
-        if (table, column.number, oid) in self._as_text:
+        if (table, number, said.oid) in self._as_text:
             column = column.kept_as_text()
         column = treatment.of(column)
-        if now is None or now.missing is None or now.oid != oid:
+        if now is None or now.missing is None or now.oid != said.oid:
             return column
         missing = from_text(column, Cells.of(pa.array([now.missing], pa.large_string())), TableName("", ""))
         return replace(column, missing=missing)
+
+    def catalog_column(self, relation: CatalogEntry, found: CatalogColumn, treatment: Treatment) -> Column:
+        column = self.column(relation.oid, found, found.type, treatment, found, found.number)
+        if not found.generated or found in self.sent(relation):
+            return column
+        names = {other.number: other.name for other in relation.columns}
+        inputs = tuple((names[number], number) for number in found.generated.inputs)
+        return replace(column, generated=Generated(found.generated.expression, inputs))
 
     def output_functions(self, table: Table) -> Mapping[int, tuple[str, str]]:
         """By type OID: schema and name of the function that writes its values."""
@@ -207,27 +176,19 @@ class Catalog:
         return {oid: (schema, name) for oid, schema, name in self._connection.execute(_OUTPUT, [oids])}
 
 
-def _places(columns: Sequence[CatalogColumn | RelationColumn], names: Collection[str]) -> tuple[int, ...]:
+def places(columns: Sequence[CatalogColumn | RelationColumn], names: Collection[str]) -> tuple[int, ...]:
     return tuple(place for place, column in enumerate(columns) if column.name in names)
 
 
-def _numbers(
-    relation: Relation,
-    held: Table | None,
-    now: Mapping[int, CatalogColumn],
-    left_out: Collection[int],
-    highest_now: int,
-) -> list[int] | None:
-    """The attribute number of each column, or None if it cannot be told; the columns `left_out`
-    are not among them, here, there and now."""
-    if held is None:
-        names = [column.name for column in relation.columns]
-        return list(now) if names == [column.name for column in now.values()] else None
-    return aligned(
-        len(relation.columns),
-        [column.number for column in held.columns if column.number not in left_out],
-        list(now),
-        left_out,
-        highest=held.evidence.highest,
-        highest_now=highest_now,
+def _not_sent(table: TableName, columns: Sequence[CatalogColumn]) -> UnusableTable:
+    """What is wrong with a key."""
+    names = ", ".join(column.name for column in columns)
+    if any(column.generated for column in columns):
+        return UnusableTable(
+            f"table {table} cannot be mirrored: {names} of its key is generated, and not in the log",
+            hint=f"name its rows by other columns:  ALTER TABLE {table} REPLICA IDENTITY USING INDEX ...;",
+        )
+    return UnusableTable(
+        f"table {table} cannot be mirrored: the publication leaves out {names}, which its key needs",
+        hint="add the column to the publication's column list.",
     )

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from ..model import Table
 from ..pgoutput.messages import Relation
 from .catalog import Catalog
+from .description import described
+from .entries import entry_of
 from .patterns import Patterns
 from .session import Connection, session
 
@@ -45,4 +47,5 @@ class Definitions:
         if before and looked_at:
             before = replace(before, evidence=looked_at.evidence)
         with session(self.conninfo()) as connection:
-            return self.catalog(connection, self.held.values()).described(relation, before or looked_at)
+            catalog = self.catalog(connection, self.held.values())
+            return described(catalog, relation, entry_of(connection, relation.oid), before or looked_at)

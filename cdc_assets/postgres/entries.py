@@ -6,7 +6,7 @@ https://www.postgresql.org/docs/current/catalogs.html
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg import sql
 from psycopg.rows import class_row
@@ -20,6 +20,18 @@ from .treatment import Treatment
 _BORN_A_PARTITION = """
 exists (select from pg_class t join pg_type y on y.oid = t.reltype join pg_attribute a on a.attrelid = t.oid
         where t.oid = up.relid and a.attnum > 0 and a.xmin = y.xmin and a.cmin = y.cmin)
+"""
+# Before 15 the column depends on its inputs, since then its default does.
+_GENERATED = """
+(select json_build_object('is_stored', a.attgenerated = 's', 'tree', md5(d.adbin::text),
+        'expression', pg_get_expr(d.adbin, d.adrelid),
+        'inputs', (select coalesce(json_agg(distinct p.refobjsubid), '[]') from pg_depend p
+                   where (p.classid, p.objid) in (('pg_attrdef'::regclass, d.oid),
+                                                  ('pg_class'::regclass, d.adrelid))
+                     and (p.classid = 'pg_attrdef'::regclass or p.objsubid = d.adnum)
+                     and p.refclassid = 'pg_class'::regclass and p.refobjid = d.adrelid
+                     and p.refobjsubid not in (0, d.adnum)))
+ from pg_attrdef d where a.attgenerated <> '' and d.adrelid = a.attrelid and d.adnum = a.attnum)
 """
 _TABLES = f"""
 select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::text as kind,
@@ -41,7 +53,7 @@ select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::
                  join pg_namespace s on s.oid = x.relnamespace
             where l.isleaf and x.relkind <> 'p' and x.relreplident <> 'f') end as not_full,
        (select coalesce(json_agg(json_build_array(a.attnum, a.attname, a.atttypid::bigint, a.atttypmod,
-                   format_type(a.atttypid, a.atttypmod), a.attgenerated, not a.attnotnull,
+                   format_type(a.atttypid, a.atttypmod), {_GENERATED.strip()}, not a.attnotnull,
                    a.xmin::text::bigint, array_to_string(m.attmissingval, ''))
                    order by a.attnum), '[]')
         from pg_attribute a left join lateral (
@@ -66,19 +78,34 @@ _IN_PATTERN = """c.relkind in ('r', 'p', 'v', 'm', 'f')
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
 
+class GeneratedBy(NamedTuple):
+    is_stored: bool
+    expression: str
+    tree: str
+    """A fingerprint of the expression, in which columns are numbers."""
+    inputs: list[int]
+    """Attribute numbers."""
+
+
 class CatalogColumn(NamedTuple):
     number: int
     name: str
     oid: int
     typmod: int
     type: str
-    generated: str
-    """'' for a column that is not."""
+    generated: GeneratedBy | None
     nullable: bool
     version: int
     """The transaction that last touched the definition."""
     missing: str | None
     """What rows have that are older than the column, if it is not null."""
+
+    @classmethod
+    def of(
+        cls, number: int, name: str, oid: int, typmod: int, type_: str, generated: Any, *more: Any
+    ) -> CatalogColumn:
+        """From what JSON makes of one."""
+        return cls(number, name, oid, typmod, type_, generated and GeneratedBy(**generated), *more)
 
 
 class CatalogEntry(NamedTuple):
@@ -148,6 +175,13 @@ class CatalogEntry(NamedTuple):
             return f"GRANT SELECT ON {self.table_name} TO {self.role};"
         return f"ALTER ROLE {self.role} BYPASSRLS;"
 
+    def spread(self, treatment: Treatment) -> Treatment:
+        """The treatment, also of what is generated from the columns it is about."""
+        names = {column.number: column.name for column in self.columns}
+        return treatment.spread(
+            {c.name: [names[number] for number in c.generated.inputs] for c in self.columns if c.generated}
+        )
+
     def refuse(self, treatment: Treatment) -> None:
         """Raise it if the treatment does not fit the relation."""
         names = {column.number: column.name for column in self.columns}
@@ -174,7 +208,7 @@ def _query(connection: Connection, where: str, *parameters: int) -> list[Catalog
         found = cursor.execute(f"{_TABLES}{where} order by schema, name", parameters).fetchall()
     return [
         entry._replace(
-            columns=[CatalogColumn(*column) for column in entry.columns],
+            columns=[CatalogColumn.of(*column) for column in entry.columns],
             files=sorted(File(*file) for file in entry.files),
         )
         for entry in found

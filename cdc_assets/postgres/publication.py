@@ -34,6 +34,11 @@ array(select a.attname::text from unnest(attnames) with ordinality as n(attname,
         and a.attrelid = format('%%I.%%I', schemaname, tablename)::regclass
       where a.attgenerated = '' or current_setting('server_version_num')::int >= 180000 order by place)
 """
+_CHOSEN = """
+exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+        where p.pubname = t.pubname and r.prattrs is not null
+          and r.prrelid = format('%%I.%%I', schemaname, tablename)::regclass)
+"""
 
 
 class Published(NamedTuple):
@@ -41,6 +46,8 @@ class Published(NamedTuple):
 
     columns: tuple[str, ...] | None
     """None on servers that always send all of them."""
+    chosen: bool
+    """Whether whoever made the publication named the columns."""
     row_filter: str | None
 
 
@@ -54,11 +61,11 @@ class Publication:
 
     def tables(self) -> dict[TableName, Published]:
         """What the publication covers; empty if there is none."""
-        columns = f"{_SENT}, rowfilter" if self._has_column_lists else "null, null"
-        query = f"select schemaname, tablename, {columns} from pg_publication_tables where pubname = %s"
+        columns = f"{_SENT}, {_CHOSEN}, rowfilter" if self._has_column_lists else "null, false, null"
+        query = f"select schemaname, tablename, {columns} from pg_publication_tables t where pubname = %s"
         return {
-            TableName(schema, table): Published(tuple(names) if names is not None else None, row_filter)
-            for schema, table, names, row_filter in self._connection.execute(query, [self.name])
+            TableName(schema, table): Published(names and tuple(names), chosen, row_filter)
+            for schema, table, names, chosen, row_filter in self._connection.execute(query, [self.name])
         }
 
     def ensure(self, tables: Mapping[TableName, int]) -> None:
@@ -100,7 +107,7 @@ class Publication:
     def _options(self) -> sql.Composable:
         # Through the root, a partitioned table's changes are one table's, as in the snapshot.
         options = "publish = 'insert, update, delete, truncate', publish_via_partition_root = true"
-        if self._connection.info.server_version >= _GENERATED_COLUMNS_SINCE:
+        if sends_generated_columns(self._connection):
             options += ", publish_generated_columns = stored"
         return sql.SQL(options)
 
@@ -129,6 +136,11 @@ class Publication:
     @property
     def _has_column_lists(self) -> bool:
         return self._connection.info.server_version >= _COLUMN_LISTS_SINCE
+
+
+def sends_generated_columns(connection: Connection) -> bool:
+    """Whether the server can be told to; those that are stored."""
+    return connection.info.server_version >= _GENERATED_COLUMNS_SINCE
 
 
 def _replaced(name: TableName) -> TableRewritten:

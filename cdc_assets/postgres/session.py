@@ -33,6 +33,8 @@ _PINNED = {
     # A policy that hides rows from us would leave them out of a snapshot without a word.
     "row_security": "off",
     "default_transaction_read_only": "off",
+    # It takes longer over a question to the catalog than the answer does.
+    "jit": "off",
     "statement_timeout": "0",
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",

@@ -5,7 +5,7 @@ What the configuration does to the columns of one table: some are left out, some
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import ConfigError
@@ -20,6 +20,17 @@ class Treatment:
 
     def of(self, column: Column) -> Column:
         return hashed(column) if column.name in self.hash else column
+
+    def spread(self, generated: Mapping[str, Collection[str]]) -> Treatment:
+        """Also of the columns that are generated from those it names, which would show what these hold.
+
+        `generated` says from which each one is.
+        """
+
+        def also(names: frozenset[str]) -> frozenset[str]:
+            return names | {name for name, inputs in generated.items() if not names.isdisjoint(inputs)}
+
+        return Treatment(also(self.exclude), also(self.hash))
 
     def refuse(self, table: TableName, columns: Collection[str], key: Collection[str]) -> None:
         """Raise what is wrong with it, for a table that has these columns.

@@ -35,6 +35,7 @@ from . import chunks, continuity, lag, snapshot
 from .catalog import Catalog
 from .definitions import Definitions
 from .entries import entries
+from .generated import computing
 from .patterns import Patterns
 from .preflight import Finding, findings
 from .publication import Publication, Published
@@ -203,7 +204,8 @@ class WalCapture(ChangeCapture):
         receiver, start = self._stream()
         with closing(receiver):
             definitions = Definitions(self.conninfo, self._catalog, self.patterns, held)
-            yield from self._batches(receiver, Assembler(definitions.describe, start), definitions, until)
+            assembler = Assembler(definitions.describe, start, computing(self.conninfo))
+            yield from self._batches(receiver, assembler, definitions, until)
 
     def _batches(
         self, receiver: Receiver, assembler: Assembler, definitions: Definitions, until: LSN | None

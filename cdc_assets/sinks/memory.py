@@ -270,10 +270,10 @@ class MemorySink(Sink):
         name = self._name_of(changes.table)
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         table = replace(changes.table, name=name)
-        if name in self._live and table != self._tables[name]:
+        if name in self._live and (table.doubt or table != self._tables[name]):
             name = self._redefine_copy(name, table, step)
         if (seed := self._seeds.get(name)) and (late := changes.after(seed.after)):
-            if table != seed.table:
+            if table.doubt or table != seed.table:
                 self._unseed(name, evolution(seed.table, table), step)
             else:
                 seed.log += [_Truncation(late.truncated)] if late.truncated else []

@@ -2,8 +2,10 @@
 What a publication covers, and what it sends of it.
 """
 
+import pytest
 from wal_captures import capture
 
+from cdc_assets.errors import UnusableTable
 from cdc_assets.model import TableName
 
 
@@ -18,12 +20,35 @@ def test_one_can_be_made_before_there_is_anything_to_publish(source, dsn):
     assert mine.captured() == {TableName("public", "t")}
 
 
-def test_a_generated_column_is_copied_if_and_only_if_it_is_in_the_log(source, dsn):
+def test_a_generated_column_is_copied_whether_or_not_it_is_in_the_log(source, dsn):
     source.execute("create table t (id int primary key, g int generated always as (id * 2) stored)")
     mine = capture(dsn)
     mine.prepare(mine.select().tables)
     source.execute("insert into t values (1)")
     (batch,) = (batch for batch in mine.live(until=mine.head()) if batch.changes)
 
+    assert batch.changes[0].rows.to_pylist() == [{"id": 1, "g": 2}]
     (selected,) = mine.select().tables.values()
     assert selected == batch.changes[0].table
+
+
+def test_a_generated_column_is_not_copied_if_the_publication_names_others(source, dsn):
+    if source.info.server_version < 150_000:
+        return  # it has no column lists
+    source.execute("create table t (id int primary key, g int generated always as (id * 2) stored)")
+    mine = capture(dsn)
+    source.execute(f'create publication "{mine.publication}" for table t (id)')
+
+    (selected,) = mine.select().tables.values()
+    assert selected.names == ("id",)
+
+
+def test_a_table_whose_key_is_generated_is_refused_if_it_is_not_in_the_log(source, dsn):
+    source.execute("create table t (id int, g int generated always as (id * 2) stored primary key)")
+    mine = capture(dsn, "public.t")
+    mine.prepare({})
+    if source.info.server_version >= 180_000:  # where it is
+        assert mine.select().tables[TableName("public", "t")].key == ("g",)
+    else:
+        with pytest.raises(UnusableTable, match="g of its key is generated, and not in the log"):
+            mine.select()

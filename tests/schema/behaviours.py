@@ -30,6 +30,11 @@ KEYLESS_PARTED = (
     "alter table items_1 replica identity full; "
     "insert into items select i / 4, i % 2, 'name' from generate_series(1, 12) i"
 )
+GENERATED = ITEMS.replace(
+    "amount numeric(10, 2)",
+    "amount numeric(10, 2), double numeric generated always as (amount * 2) stored, "
+    "big text generated always as (upper(name)) stored, fixed int generated always as (7) stored",
+).replace("into items", "into items (id, name, amount)")
 ONE_OF_THREE = "(select ctid from items where id = 3 limit 1)"
 
 
@@ -449,7 +454,68 @@ BEHAVIOURS = {
         in_place=False,
     ),
     # What is left
-    "a generated column": on(
+    "generated columns": on(
+        GENERATED,
+        "insert into items (id, name, amount) values (50, 'x', 4), (51, null, 0.5), (52, '', null)",
+        "update items set amount = 9 where id < 3; update items set id = 60 where id = 4",
+        "delete from items where id = 50; update items set name = upper(name)",
+        "begin; update items set amount = 1 where id = 1; truncate items; "
+        "insert into items (id, name) values (1, 'y'); update items set amount = 2; commit",
+        in_place=None,
+    ),
+    "generated from a value that is not sent again": on(
+        GENERATED.replace("'name ' || i", "repeat(md5(i::text), 120)"),
+        "update items set amount = 9 where id < 3",
+        "update items set name = upper(name) where id < 3",
+        in_place=None,
+    ),
+    "generated from values of which one is not sent again": on(
+        GENERATED.replace("'name ' || i", "repeat(md5(i::text), 120)")
+        + "; alter table items add told text generated always as (left(name, 3) || amount::text) stored",
+        "update items set amount = 9 where id < 3",
+        "update items set name = 'short' where id = 1",
+        in_place=None,
+    ),
+    "generated from a value that identity FULL sends again": on(
+        GENERATED.replace("'name ' || i", "repeat(md5(i::text), 120)")
+        + "; alter table items add told text generated always as (left(name, 3) || amount::text) stored, "
+        "replica identity full",
+        "update items set amount = 9 where id < 3",
+        "delete from items where id = 1",
+    ),
+    "generated columns without a key": on(
+        GENERATED.replace(" primary key", "") + "; alter table items replica identity full",
+        "insert into items (id, name, amount) values (1, 'x', 4), (1, 'x', 4)",
+        "delete from items where id = 2; update items set amount = 7 where id = 3",
+    ),
+    "a column that a generated one is made of is renamed": on(
+        GENERATED,
+        "alter table items rename amount to price",
+        "insert into items (id, price) values (50, 7)",
+        'alter table items rename double to "Twice %s"',
+        "insert into items (id, price) values (51, 8)",
+    ),
+    "a generated column becomes one like others": on(
+        GENERATED,
+        "insert into items (id, amount) values (50, 7)",
+        "alter table items alter double drop expression",
+        "insert into items (id, amount, double) values (51, 7, 0); update items set double = 1 where id = 1",
+        in_place=None,
+    ),
+    "a generated column is dropped": on(
+        GENERATED,
+        "insert into items (id, amount) values (50, 7)",
+        "alter table items drop double",
+        "insert into items (id, amount) values (51, 7)",
+    ),
+    "a generated column of a partitioned table": on(
+        PARTED,
+        "alter table items add twice int generated always as (id * 2) stored",
+        "insert into items (id, part, name) values (50, 0, 'x')",
+        "update items set part = 1 - part where id < 3",
+        in_place=None,
+    ),
+    "a generated column is added": on(
         ITEMS,
         "alter table items add double numeric generated always as (amount * 2) stored",
         "insert into items (id, name, amount) values (50, 'x', 4)",

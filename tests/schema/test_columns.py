@@ -99,6 +99,26 @@ def test_a_hash_is_the_same_through_snapshot_and_stream(
     assert is_the_same(mine, sink)
 
 
+def test_what_is_generated_from_a_column_is_treated_as_it_is(
+    dsn: str, customers: Source, sink: DuckDBSink
+) -> None:
+    customers.execute(
+        "alter table customers add digits text generated always as (left(ssn, 2)) stored, "
+        "add host text generated always as (split_part(email, '@', 2)) stored"
+    )
+    mine = treating(dsn, exclude="ssn", hashes="email")
+    sync(mine, sink)
+    customers.execute("insert into customers values (3, 'secret', 'c@b', 'Bern')")
+    sync(mine, sink)
+
+    of_b, of_null = {"host": hashed("b")}, {"host": None}
+    assert held(sink) == [
+        {"id": 1, "email": hashed("a@b"), "city": "Rome", **of_b},
+        {"id": 2, "email": None, "city": "Oslo", **of_null},
+        {"id": 3, "email": hashed("c@b"), "city": "Bern", **of_b},
+    ]
+
+
 def test_a_hashed_key_moves_and_is_deleted(dsn: str, customers: Source, sink: DuckDBSink) -> None:
     mine = treating(dsn, exclude="ssn email", hashes="id")
     sync(mine, sink)

@@ -1073,6 +1073,25 @@ def test_a_table_whose_definition_changed_is_out_of_step_and_readable(sink):
     assert apply(sink, commit(400, update(1, "b", "", "", of=REWRITTEN))) == Applied()
 
 
+def test_a_table_of_which_something_is_in_doubt_is_out_of_step(sink):
+    seed(sink, (1, "a", ""))
+    doubtful = replace(ITEMS, doubt="a value is not known")
+
+    applied = apply(sink, commit(300, insert(2, "b", "", into=doubtful)))
+
+    assert applied.unseeded == {NAME: "a value is not known"}
+    assert copy(sink) == {1: ("a", "")}
+
+
+def test_a_seed_that_lacks_something_is_given_up(sink):
+    begin(sink, ONE, TWO)
+
+    applied = apply(sink, commit(300, insert(2, "b", "", into=replace(ITEMS, doubt="a value is not known"))))
+
+    assert applied.unseeded == {NAME: "a value is not known"}
+    assert sink.chunks(NAME) == {}
+
+
 def test_the_other_tables_of_the_batch_stay_in_step(sink):
     seed(sink, (1, "a", ""))
     seed(sink, (1, "z", ""), of=OTHER, at=210)

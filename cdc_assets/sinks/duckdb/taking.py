@@ -29,10 +29,10 @@ class Taking:
             return
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         changes = replace(changes, table=replace(changes.table, name=record.name))
-        if record.live and record.copy != changes.table:
+        if record.live and (changes.table.doubt or record.copy != changes.table):
             record = self._redefine_copy(record, changes.table)
         if record.seed and (late := changes.after(record.seed_after)):
-            if record.seed != changes.table:
+            if changes.table.doubt or record.seed != changes.table:
                 record = self._unseed(record, evolution(record.seed, changes.table))
             else:
                 seed_of(self._transaction, record).keep(late)

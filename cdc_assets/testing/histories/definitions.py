@@ -214,11 +214,16 @@ class Definitions:
         return Column(name, kind, external=bool(kind.large) and self._chance.random() < 0.6)
 
     def _generated(self, name: str, table: Relation) -> Column:
-        type_, expression = self._chance.choice((("text", "repeat('g', 3)"), ("jsonb", "'{}'::jsonb")))
-        numbers = [c.name for c in table.columns if c.identifies and c.kind.type in ("integer", "bigint")]
+        texts = [c for c in table.plain if isinstance(c.kind, Kind) and c.kind.type == "text"]
+        numbers = [c for c in table.columns if c.identifies and c.kind.type in ("integer", "bigint")]
+        if texts and self._chance.random() < 0.6:
+            inputs = self._chance.sample(texts, min(len(texts), self._chance.choice((1, 1, 1, 2))))
+            parts = " || ".join(f"coalesce(left({quoted(column.name)}, 5), 'none')" for column in inputs)
+            return Column(name, Kind("text", ()), generated=parts, inputs=inputs)
         if numbers:
-            type_, expression = "integer", f"({quoted(numbers[0])} % 7)::integer"
-        return Column(name, Kind(type_, ()), generated=expression)
+            expression = f"({quoted(numbers[0].name)} % 7)::integer"
+            return Column(name, Kind("integer", ()), generated=expression)
+        return Column(name, Kind("jsonb", ()), generated="'{}'::jsonb")
 
     def _altered(self, table: Relation, action: str, *, more: Statements | None = None) -> Definition:
         self._world.altered(table)
@@ -227,9 +232,9 @@ class Definitions:
     def _any_table(self) -> Relation:
         return self._chance.choice(self._world.tables)
 
-    def _any_plain(self) -> tuple[Relation, Column] | None:
+    def _any_free(self) -> tuple[Relation, Column] | None:
         """A column that nothing depends on, and its table."""
-        there = [(table, column) for table in self._world.tables for column in table.plain]
+        there = [(table, column) for table in self._world.tables for column in table.free]
         return self._chance.choice(there) if there else None
 
     def _add_column(self) -> Definition:
@@ -253,7 +258,7 @@ class Definitions:
         return self._altered(table, f"add {_defined(column)} default {value}")
 
     def _drop_column(self) -> Definition | None:
-        if not (found := self._any_plain()):
+        if not (found := self._any_free()):
             return None
         table, column = found
         table.columns.remove(column)
@@ -269,7 +274,7 @@ class Definitions:
         return self._altered(table, f"rename {quoted(old)} to {quoted(new)}")
 
     def _retyped(self, types: Mapping[str, tuple[tuple[str, str], ...]]) -> Definition | None:
-        there = [(t, c) for t in self._world.tables for c in t.plain]
+        there = [(t, c) for t in self._world.tables for c in t.free]
         there = [(t, c) for t, c in there if isinstance(c.kind, Kind) and c.kind.type in types]
         if not there:
             return None
@@ -287,7 +292,7 @@ class Definitions:
         return self._retyped(_OTHER)
 
     def _replace_column(self) -> Definition | None:
-        if not (found := self._any_plain()):
+        if not (found := self._any_free()):
             return None
         table, column = found
         if isinstance(column.kind, Reference):

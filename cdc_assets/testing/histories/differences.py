@@ -17,8 +17,6 @@ import psycopg
 from psycopg import sql
 
 from ...model import TableName
-from .features import Feature
-from .kinds import Features
 
 Connection = psycopg.Connection[Any]
 
@@ -26,13 +24,11 @@ _SETTINGS = """
 set datestyle = 'ISO'; set intervalstyle = 'postgres'; set timezone = 'UTC'; set bytea_output = 'hex';
 set extra_float_digits = 1; set search_path = pg_catalog
 """
-_GENERATED_SINCE = 180_000
 _TABLES = """
 select n.nspname, c.relname, c.relreplident::text,
-       exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary),
        exists (select from pg_index i where i.indrelid = c.oid and i.indisprimary and i.indimmediate),
        exists (select from pg_index i where i.indrelid = c.oid and i.indisreplident),
-       (select json_agg(json_build_array(attname, format_type(atttypid, atttypmod), attgenerated <> ''))
+       (select json_agg(json_build_array(attname, format_type(atttypid, atttypmod)))
         from pg_attribute a where a.attrelid = c.oid and attnum > 0 and not attisdropped)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence = 'p'
@@ -63,13 +59,12 @@ class Difference:
 class SourceColumn(NamedTuple):
     name: str
     type: str
-    generated: bool
 
 
-def differences(source: Connection, copies: Copies, features: Features) -> list[Difference]:
+def differences(source: Connection, copies: Copies) -> list[Difference]:
     """Between all tables that can be mirrored and their copies; nobody may be writing."""
     source.execute(_SETTINGS)
-    tables = dict(_mirrored(source, features))
+    tables = dict(_mirrored(source))
     found = [Difference(name, "not there, or not in step") for name in tables if name not in copies]
     found += [
         Difference(name, "there, but not at the source as a table to mirror")
@@ -82,23 +77,11 @@ def differences(source: Connection, copies: Copies, features: Features) -> list[
     return found
 
 
-def _mirrored(source: Connection, features: Features) -> Iterator[tuple[TableName, list[SourceColumn]]]:
-    sends_generated = (
-        Feature.GENERATED_COLUMNS_EVERYWHERE in features or source.info.server_version >= _GENERATED_SINCE
-    )
-    for schema, name, identity, primary, immediate, index, columns in source.execute(_TABLES):
-        has_key = {
-            "d": immediate,
-            "f": primary or Feature.KEYLESS_TABLES in features,
-            "i": index,
-            "n": False,
-        }
-        if has_key[identity]:
-            every = (SourceColumn(*column) for column in columns)
-            yield (
-                TableName(schema, name),
-                [column for column in every if sends_generated or not column.generated],
-            )
+def _mirrored(source: Connection) -> Iterator[tuple[TableName, list[SourceColumn]]]:
+    for schema, name, identity, immediate, index, columns in source.execute(_TABLES):
+        # Under FULL a table needs no key.
+        if {"d": immediate, "f": True, "i": index, "n": False}[identity]:
+            yield TableName(schema, name), [SourceColumn(*column) for column in columns]
 
 
 def _of_table(

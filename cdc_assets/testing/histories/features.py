@@ -10,8 +10,6 @@ from enum import StrEnum
 class Feature(StrEnum):
     LARGE_VALUES = "large values"
     GENERATED_COLUMNS = "generated columns"
-    GENERATED_COLUMNS_EVERYWHERE = "generated columns everywhere"
-    """Also of servers before 18, which do not send them."""
     ODD_TIMES = "odd times"
     """Infinity, years before 1 and after 9999, 24:00: what Python has no values for."""
     UNTYPED_VALUES = "untyped values"
@@ -65,7 +63,6 @@ class Feature(StrEnum):
 ALL = frozenset(Feature)
 NOT_BUILT_YET = frozenset(
     {
-        Feature.GENERATED_COLUMNS_EVERYWHERE,
         Feature.UNTYPED_VALUES,
         Feature.EQUAL_KEYS,
         Feature.KEYLESS_TABLES,

@@ -119,7 +119,7 @@ class _Player:
         if self._silent:
             return []
         with self.connected() as source:
-            return differences(source, copies(self._sink), self._history.features)
+            return differences(source, copies(self._sink))
 
     def _catch_up(self) -> None:
         deadline = time.monotonic() + _PATIENCE
