@@ -64,9 +64,10 @@ class ProtocolError(CdcError):
 
 
 class UnfaithfulValue(CdcError):
-    def __init__(self, message: str, *, table: tuple[str, str], column: str, hint: str = "") -> None:
+    def __init__(self, message: str, *, number: int, type_oid: int, hint: str = "") -> None:
+        """`number`: the column's attribute number."""
         super().__init__(message, hint=hint)
-        self.table, self.column = table, column
+        self.number, self.type_oid = number, type_oid
 
 
 class SinkError(CdcError):

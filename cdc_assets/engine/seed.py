@@ -121,7 +121,7 @@ def _load_one(
     try:
         rows = sink.load(table, chunk, snapshot.read(table, chunk), at=snapshot.lsn)
     except UnfaithfulValue as error:
-        keep_as_text(capture, sink, error)
+        keep_as_text(capture, sink, table, error)
         return None
     except _OUTDATED as error:
         # What is not planned any more says nothing against the plan that there is now.
@@ -142,7 +142,7 @@ def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]
             try:
                 sink.repair(table, keys, snapshot.read_keys(table, keys), at=snapshot.lsn)
             except UnfaithfulValue as error:
-                keep_as_text(capture, sink, error)
+                keep_as_text(capture, sink, table, error)
                 in_time = False
             except _OUTDATED as error:
                 sink.mark_unseeded(name, str(error), in_step=True)

@@ -11,9 +11,7 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import NamedTuple
 
-from ..errors import UnfaithfulValue
 from ..model import LSN, Applied, ChangeBatch, ChangeCapture, Sink
-from .as_text import keep_as_text
 from .watch import Watch
 
 
@@ -33,27 +31,14 @@ def stream(
     batch of no extent says what `watch` found, at the point where that is so.
     """
     watch = watch or Watch(capture, sink)
-    while True:
-        try:
-            yield from _stream(capture, sink, until, watch)
-            return
-        except UnfaithfulValue as error:
-            applied = keep_as_text(capture, sink, error)
-            watch.learn()
-            position = sink.position()
-            assert position
-            yield Step(ChangeBatch((), position.lsn, position.lsn), applied)
-
-
-def _stream(
-    capture: ChangeCapture, sink: Sink, until: LSN | None, watch: Watch
-) -> Generator[Step, None, None]:
     with closing(capture.live(until=until, held=watch.held)) as batches:
         for batch in batches:
             applied = Applied()
             if batch.lsn > batch.since:
                 applied = sink.apply(batch)
                 batch.ack.confirm()
+            if applied.unseeded:
+                watch.learn()
             yield Step(batch, applied)
             for found in watch.passed(batch):
                 yield Step(ChangeBatch((), batch.lsn, batch.lsn), found)

@@ -31,3 +31,4 @@ from .table import Generated as Generated
 from .table import ReplicaIdentity as ReplicaIdentity
 from .table import Table as Table
 from .table import TableName as TableName
+from .table import TextColumn as TextColumn

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .lsn import LSN
-from .table import Table
+from .table import Table, TextColumn
 
 
 class TableState(Enum):
@@ -38,3 +38,5 @@ class Held:
     """Of the copy; None while there is none."""
     seed: Table | None = None
     """The definition of the seed that is under way, if one is."""
+    as_text: frozenset[TextColumn] = frozenset()
+    """The columns that are kept as text, in every copy from now on."""

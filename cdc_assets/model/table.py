@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -99,6 +99,16 @@ class Column:
         return replace(self, arrow=pa.string_view(), as_text=True)
 
 
+class TextColumn(NamedTuple):
+    """A column that is kept as text for as long as it is of the same type."""
+
+    table: int
+    """OID."""
+    number: int
+    type: int
+    """OID."""
+
+
 class File(NamedTuple):
     """Where a table, or one of its partitions, has its rows."""
 
@@ -174,12 +184,19 @@ class Table:
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
 
-    def keeping_as_text(self, name: str) -> Table:
-        """With the column `name` carried as PostgreSQL's text."""
-        return replace(
-            self,
-            columns=tuple(c.kept_as_text() if c.name == name else c for c in self.columns),
+    @cached_property
+    def as_text(self) -> frozenset[TextColumn]:
+        """The columns that are kept as text."""
+        return frozenset(TextColumn(self.oid, c.number, c.oid) for c in self.columns if c.as_text)
+
+    def keeping_as_text(self, wanted: Set[TextColumn]) -> Table:
+        """With those of the columns `wanted` that it has carried as PostgreSQL's text."""
+        if wanted.isdisjoint(TextColumn(self.oid, c.number, c.oid) for c in self.columns):
+            return self
+        columns = (
+            c.kept_as_text() if TextColumn(self.oid, c.number, c.oid) in wanted else c for c in self.columns
         )
+        return replace(self, columns=tuple(columns))
 
     def to_json(self) -> str:
         """The definition as text, for a sink to keep."""

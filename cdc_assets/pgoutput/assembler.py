@@ -12,15 +12,15 @@ few that are neither a row nor the bounds of a transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import ProtocolError
-from ..model import LSN, Ack, ChangeBatch, Table, TableChanges
+from ..errors import ProtocolError, UnfaithfulValue
+from ..model import LSN, Ack, ChangeBatch, Table, TableChanges, TextColumn
 from ..model.changes import Bools, Bytes, Ints, LSNs
 from . import messages, rows
 from .cells import uint64_at
@@ -54,10 +54,18 @@ before; None for one whose changes are not wanted."""
 
 class Assembler:
     def __init__(
-        self, describe: Describe, start: LSN = LSN(0), compute: rows.Compute = lambda *_: None
+        self,
+        describe: Describe,
+        start: LSN = LSN(0),
+        compute: rows.Compute = lambda *_: None,
+        as_text: set[TextColumn] | None = None,
     ) -> None:
+        """`as_text`: columns whose values stay text; those that need it are added."""
         self._describe, self._compute = describe, compute
+        self._as_text = as_text if as_text is not None else set()
         self._tables: dict[int, Table | None] = {}
+        self._doubtful: dict[int, messages.Relation] = {}
+        """What the log says of tables of which that leaves something open."""
         self._whole: list[Frames] = []
         """Messages that make whole transactions."""
         self._open: list[Frames] = []
@@ -109,7 +117,7 @@ class Assembler:
         stream = _Stream.of(Frames.joined(self._whole))
         self._whole, self.has_changes = [], False
         batch = ChangeBatch(
-            changes=tuple(found for run in self._runs(stream) if (found := run.changes(self._compute))),
+            changes=tuple(changes for run in self._runs(stream) if (changes := self._changes(run))),
             since=self.taken,
             lsn=self._position,
             commits=len(stream.commit_ends),
@@ -118,6 +126,18 @@ class Assembler:
         )
         self.taken = batch.lsn
         return batch
+
+    def _changes(self, run: _Run) -> TableChanges | None:
+        """A column is kept as text from the first value on that its type here cannot hold."""
+        while table := run.table and run.table.keeping_as_text(self._as_text):
+            try:
+                return replace(run, table=table).changes(self._compute)
+            except UnfaithfulValue as error:
+                column = TextColumn(table.oid, error.number, error.type_oid)
+                if column in self._as_text:
+                    raise
+                self._as_text.add(column)
+        return None
 
     def _runs(self, stream: _Stream) -> Iterator[_Run]:
         """The rows of each table together, cut where it is redefined or truncated."""
@@ -128,6 +148,7 @@ class Assembler:
             oid: by_table[begin : begin + size]
             for oid, begin, size in zip(present.tolist(), first, count, strict=True)
         }
+        self._settle_doubts(where)
         cuts = self._cuts(stream)
         for oid in dict.fromkeys([*cuts, *where]):
             if oid not in self._tables and oid not in cuts:
@@ -142,6 +163,11 @@ class Assembler:
                 self._tables[oid] = run.table
             yield replace(run, numbers=numbers[begin:])
 
+    def _settle_doubts(self, present: Collection[int]) -> None:
+        """What could not be told of a table may be plain by now, if it was seeded since."""
+        for oid in self._doubtful.keys() & present:
+            self._tables[oid] = self._describe(self._doubtful[oid], None)
+
     def _cuts(self, stream: _Stream) -> dict[int, list[_Cut]]:
         """By table: before which row what follows is another run."""
         cuts: dict[int, list[_Cut]] = {}
@@ -152,6 +178,9 @@ class Assembler:
             if message[0] == messages.RELATION:
                 relation = messages.relation(message)
                 table = self._describe(relation, tables.get(relation.oid))
+                self._doubtful.pop(relation.oid, None)
+                if table and table.doubt:
+                    self._doubtful[relation.oid] = relation
                 if relation.oid in tables and tables[relation.oid] == table:
                     continue
                 tables[relation.oid] = table

@@ -238,6 +238,6 @@ def _unfaithful(column: Column, table: TableName) -> Iterator[None]:
             f"column {column.name} of {table} has a value of type {column.type} "
             f"that {column.arrow} cannot hold",
             hint="leave the column out: see tables.<schema.table>.columns.exclude.",
-            table=table,
-            column=column.name,
+            number=column.number,
+            type_oid=column.oid,
         ) from error

@@ -4,7 +4,7 @@ Definitions of tables, from what the catalog says of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
@@ -36,15 +36,8 @@ class Catalog:
         connection: Connection,
         published: Mapping[TableName, Published],
         treatments: Mapping[TableName, Treatment] = MappingProxyType({}),
-        held: Iterable[Table] = (),
     ) -> None:
         self._connection, self._published, self._treatments = connection, published, treatments
-        self._as_text = {
-            (table.oid, column.number, column.oid)
-            for table in held
-            for column in table.columns
-            if column.as_text
-        }
 
     @cached_property
     def _types(self) -> UserTypes:
@@ -135,7 +128,6 @@ class Catalog:
 
     def column(
         self,
-        table: int,
         said: CatalogColumn | RelationColumn,
         type_: str,
         treatment: Treatment,
@@ -154,8 +146,6 @@ class Catalog:
             nullable=now.nullable if now else True,
             number=number,
         )
-        if (table, number, said.oid) in self._as_text:
-            column = column.kept_as_text()
         column = treatment.of(column)
         if now is None or now.missing is None or now.oid != said.oid:
             return column
@@ -163,7 +153,7 @@ class Catalog:
         return replace(column, missing=missing)
 
     def catalog_column(self, relation: CatalogEntry, found: CatalogColumn, treatment: Treatment) -> Column:
-        column = self.column(relation.oid, found, found.type, treatment, found, found.number)
+        column = self.column(found, found.type, treatment, found, found.number)
         if not found.generated or found in self.sent(relation):
             return column
         names = {other.number: other.name for other in relation.columns}

@@ -8,10 +8,10 @@ description of a table thousands of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..model import Table
+from ..model import Table, TextColumn
 from ..pgoutput.messages import Relation
 from .catalog import Catalog
 from .description import described
@@ -23,15 +23,18 @@ from .session import Connection, session
 @dataclass
 class Definitions:
     conninfo: Callable[[], str]
-    catalog: Callable[[Connection, Iterable[Table]], Catalog]
+    catalog: Callable[[Connection], Catalog]
     patterns: Patterns
     held: Mapping[int, Table]
     """What the sink has, by OID, with the evidence of the last look."""
+    as_text: set[TextColumn] = field(default_factory=set)
+    """The columns that are kept as text; whoever finds another adds it."""
     _found: dict[tuple[Relation, Table | None], Table] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Messages have come since: what was found may be older than they are."""
         self._found.clear()
+        self.as_text.update(*(table.as_text for table in self.held.values()))
 
     def describe(self, relation: Relation, before: Table | None) -> Table | None:
         """The table a message is about, given its definition before; None if it is not selected."""
@@ -44,8 +47,10 @@ class Definitions:
 
     def _described(self, relation: Relation, before: Table | None) -> Table:
         looked_at = self.held.get(relation.oid)
+        if before and before.doubt:
+            before = None
         if before and looked_at:
             before = replace(before, evidence=looked_at.evidence)
         with session(self.conninfo()) as connection:
-            catalog = self.catalog(connection, self.held.values())
+            catalog = self.catalog(connection)
             return described(catalog, relation, entry_of(connection, relation.oid), before or looked_at)

@@ -47,7 +47,10 @@ class _Description:
         numbers = self._numbers(carried)
         key, doubt = self._key(stepped_over)
         columns = self._columns(carried, numbers or [0] * len(carried))
-        if numbers:
+        if not numbers:
+            # Nobody will want the values, and so they need not be faithful.
+            columns = [column.kept_as_text() for column in columns]
+        else:
             columns = sorted([*columns, *self._generated(columns)], key=lambda column: column.number)
         were_there = {column.name for column in stepped_over}
         seen = [*(numbers or []), *(n for n, column in self._left_out.items() if column.name in were_there)]
@@ -81,9 +84,7 @@ class _Description:
     def _columns(self, carried: Sequence[RelationColumn], numbers: Sequence[int]) -> list[Column]:
         types = self._catalog.format_types([(column.oid, column.typmod) for column in carried])
         return [
-            self._catalog.column(
-                self._relation.oid, column, type_, self._treatment, self._now.get(number), number
-            )
+            self._catalog.column(column, type_, self._treatment, self._now.get(number), number)
             for column, type_, number in zip(carried, types, numbers, strict=True)
         ]
 

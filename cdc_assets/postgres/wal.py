@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -78,8 +78,8 @@ class WalCapture(ChangeCapture):
 
     def select(self, known: Mapping[TableName, Held] = MappingProxyType({})) -> Selection:
         with session(self.conninfo()) as connection:
-            held = (table for state in known.values() for table in (state.definition, state.seed) if table)
-            catalog = self._catalog(connection, held)
+            catalog = self._catalog(connection)
+            as_text = frozenset(column for held in known.values() for column in held.as_text)
             found = {entry.table_name: entry for entry in entries(connection)}
             self._see_that_all_match(found, known)
             tables, set_aside = {}, {}
@@ -91,7 +91,7 @@ class WalCapture(ChangeCapture):
                     self._refuse_treatment_of_a_partition(name)
                     continue  # its root stands for it
                 try:
-                    tables[name] = catalog.table(entry)
+                    tables[name] = catalog.table(entry).keeping_as_text(as_text)
                 except UnusableTable as error:
                     if named:
                         raise
@@ -99,9 +99,8 @@ class WalCapture(ChangeCapture):
                         set_aside[name] = f"{entry.obstacle() or error} ({error.hint})"
             return Selection(tables, set_aside)
 
-    def _catalog(self, connection: Connection, held: Iterable[Table]) -> Catalog:
-        published = Publication(connection, self.publication).tables()
-        return Catalog(connection, published, self.mentioned, held)
+    def _catalog(self, connection: Connection) -> Catalog:
+        return Catalog(connection, Publication(connection, self.publication).tables(), self.mentioned)
 
     def _see_that_all_match(self, found: Collection[TableName], known: Collection[TableName]) -> None:
         # A table that is there no more may have been renamed; its columns would then be carried as they are.
@@ -204,7 +203,8 @@ class WalCapture(ChangeCapture):
         receiver, start = self._stream()
         with closing(receiver):
             definitions = Definitions(self.conninfo, self._catalog, self.patterns, held)
-            assembler = Assembler(definitions.describe, start, computing(self.conninfo))
+            compute = computing(self.conninfo)
+            assembler = Assembler(definitions.describe, start, compute, definitions.as_text)
             yield from self._batches(receiver, assembler, definitions, until)
 
     def _batches(

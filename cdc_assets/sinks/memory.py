@@ -167,6 +167,7 @@ class MemorySink(Sink):
         self._held[table.name] = replace(
             held, state=TableState.SEEDING, generation=held.generation + 1, seed=table
         )
+        self._hear_of(table.name, table)
 
     @_alone
     def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
@@ -248,6 +249,7 @@ class MemorySink(Sink):
         step = _Step()
         for table in tables:
             name = self._name_of(table)
+            self._hear_of(name, table)
             if name in self._live:
                 name = self._redefine_copy(name, table, step)
             if seed := self._seeds.get(name):
@@ -268,6 +270,7 @@ class MemorySink(Sink):
 
     def _take(self, changes: TableChanges, step: _Step) -> None:
         name = self._name_of(changes.table)
+        self._hear_of(name, changes.table)
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         table = replace(changes.table, name=name)
         if name in self._live and (table.doubt or table != self._tables[name]):
@@ -294,6 +297,11 @@ class MemorySink(Sink):
             if (name in self._live or name in self._seeds) and definition and definition.oid == table.oid:
                 return name
         return table.name
+
+    def _hear_of(self, name: TableName, table: Table) -> None:
+        """Remember what is to be remembered of a definition, whatever comes of it."""
+        if held := self._held.get(name):
+            self._held[name] = replace(held, as_text=held.as_text | table.as_text)
 
     def _redefine_copy(self, name: TableName, table: Table, step: _Step) -> TableName:
         """What the copy is called afterwards."""

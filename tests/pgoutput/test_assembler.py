@@ -2,7 +2,9 @@
 Whatever the stream is cut into, its batches say what a decoder of one message after the other says.
 """
 
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -12,10 +14,11 @@ from oracle import UNCHANGED, Change, changes
 from recording import as_text, commit_ends, each, framed, frames, keepalive, log_data, logged, record
 
 from cdc_assets.errors import ProtocolError
-from cdc_assets.model import LSN, Ack, ChangeBatch, Table, TableChanges
+from cdc_assets.model import LSN, Ack, ChangeBatch, Column, Table, TableChanges, TextColumn
 from cdc_assets.pgoutput.assembler import Assembler
 from cdc_assets.pgoutput.frames import split
 from cdc_assets.pgoutput.messages import Relation
+from cdc_assets.pgoutput.types import arrow_type
 
 TABLES = [
     "create type mood as enum ('low', 'high')",
@@ -80,6 +83,14 @@ def describe(relation: Relation, before: Table | None):
     if relation.name.name == "unwanted":
         return None
     return as_text(relation, KEYS.get(relation.name.name))
+
+
+def priced(relation: Relation, before: Table | None) -> Table:
+    """One column, a numeric with a scale."""
+    (column,) = relation.columns
+    kept_as = arrow_type(column.oid, column.typmod)
+    price = Column(column.name, column.oid, column.typmod, "numeric(5,2)", column.oid, kept_as, number=1)
+    return Table(relation.oid, relation.name, (price,), (column.name,))
 
 
 def taken(*pieces) -> ChangeBatch:
@@ -337,6 +348,42 @@ def test_a_definition_outlives_the_batch_it_came_in(newest_source):
 
     assert not any(message[:1] == b"R" for message in messages[4:])
     assert list(each(assembler.take(lambda lsn: Ack()))) == [("I", "one", ("2", None))]
+
+
+def test_a_column_is_text_from_the_first_value_on_that_its_type_cannot_hold(newest_source):
+    messages = record(
+        newest_source,
+        "insert into priced values (1.5); truncate priced; insert into priced values ('nan'), (2.5);"
+        " truncate priced; insert into priced values (3.5)",
+        "insert into priced values (4.5)",
+        before=["create table priced (price numeric(5, 2) primary key)"],
+    )
+    as_text: set[TextColumn] = set()
+    assembler = Assembler(priced, as_text=as_text)
+    assembler.feed(logged(messages[:-3]))
+    typed, first, later = assembler.take(lambda lsn: Ack()).changes
+    assembler.feed(logged(messages[-3:]))
+    (last,) = assembler.take(lambda lsn: Ack()).changes
+
+    assert typed.rows["price"].to_pylist() == [Decimal("1.50")]
+    assert [run.rows["price"].to_pylist() for run in (first, later, last)] == [
+        ["NaN", "2.50"],
+        ["3.50"],
+        ["4.50"],
+    ]
+    assert {run.table.as_text for run in (first, later, last)} == {frozenset(as_text)} != {frozenset()}
+
+
+def test_what_could_not_be_told_of_a_table_is_looked_at_again(newest_source):
+    messages = record(newest_source, "insert into one values (1)", "insert into one values (2)", before=[ONE])
+    answers = iter(["it was altered twice", None])
+    assembler = Assembler(lambda relation, before: replace(as_text(relation), doubt=next(answers)))
+    assembler.feed(logged(messages[:4]))
+    (first,) = assembler.take(lambda lsn: Ack()).changes
+    assembler.feed(logged(messages[4:]))
+    (second,) = assembler.take(lambda lsn: Ack()).changes
+
+    assert (first.table.doubt, second.table.doubt) == ("it was altered twice", None)
 
 
 def test_a_truncation_ends_a_run_and_is_a_fact_about_the_next(newest_source):

@@ -439,6 +439,32 @@ BEHAVIOURS = {
         "update items set name = 'y' where id = 20",
         in_place=None,
     ),
+    "not a number in a column that is then renamed": on(
+        ITEMS,
+        "insert into items values (20, 'x', 'nan')",
+        "alter table items rename amount to price",
+        "insert into items values (21, 'y', 'nan')",
+    ),
+    "not a number in a column that is then dropped": on(
+        ITEMS,
+        "insert into items values (20, 'x', 'nan')",
+        "alter table items drop amount",
+        "insert into items values (21, 'y')",
+    ),
+    "not a number in a table that is then renamed": on(
+        ITEMS,
+        "insert into items values (20, 'x', 'nan')",
+        "alter table items rename to things",
+        "insert into things values (21, 'y', 'nan')",
+    ),
+    "not a number for a while, in a column whose type then changes": on(
+        ITEMS,
+        "insert into items values (20, 'x', 'nan')",
+        "update items set amount = 1 where id = 20",
+        "alter table items alter amount type bigint",
+        "insert into items values (21, 'y', 7)",
+        in_place=False,
+    ),
     "a time far away": on(
         "create table items (id int primary key, name text, t timestamp); "
         "insert into items values (1, 'a', now())",

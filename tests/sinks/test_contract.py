@@ -31,7 +31,17 @@ from changes import (
 from changes import truncate as truncation
 
 from cdc_assets.errors import SeedOutdated, SinkError
-from cdc_assets.model import LSN, Applied, Chunk, Position, Sink, Table, TableName, TableState
+from cdc_assets.model import (
+    LSN,
+    Applied,
+    Chunk,
+    Position,
+    Sink,
+    Table,
+    TableName,
+    TableState,
+    TextColumn,
+)
 from cdc_assets.pgoutput.types import arrow_type
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 from cdc_assets.sinks.memory import MemorySink
@@ -1090,6 +1100,19 @@ def test_a_seed_that_lacks_something_is_given_up(sink):
 
     assert applied.unseeded == {NAME: "a value is not known"}
     assert sink.chunks(NAME) == {}
+
+
+def test_a_column_that_has_to_be_text_is_so_in_the_next_copy_too(sink):
+    """Whatever became of the definition that was the first to have it so."""
+    seed(sink, (1, "a", ""))
+    body = TextColumn(ITEMS.oid, 3, ITEMS.columns[2].oid)
+    text = replace(ITEMS.keeping_as_text({body}), doubt="and something is not known")
+
+    apply(sink, commit(300, insert(2, "b", "", into=text)))
+
+    assert sink.tables()[NAME].as_text == {body}
+    begin(sink, after=300)
+    assert sink.tables()[NAME].as_text == {body}
 
 
 def test_the_other_tables_of_the_batch_stay_in_step(sink):

@@ -91,6 +91,7 @@ class DuckDBSink(Sink):
                     reason=record.reason,
                     definition=record.copy,
                     seed=record.seed,
+                    as_text=record.as_text,
                 )
             return held
 

@@ -4,10 +4,11 @@ What the DuckDB sink remembers, in schema `_cdc` of the same file as the data.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ...model import LSN, Chunk, Position, Table, TableName, TableState
+from ...model import LSN, Chunk, Position, Table, TableName, TableState, TextColumn
 from .file import ALIAS, Transaction, named
 
 SCHEMA = "_cdc"
@@ -19,8 +20,8 @@ CREATE TABLE IF NOT EXISTS {named(SCHEMA, "stream")} (
     lsn UBIGINT, committed_at TIMESTAMPTZ, applied_at TIMESTAMPTZ);
 CREATE TABLE IF NOT EXISTS {named(SCHEMA, "tables")} (
     pipeline VARCHAR, source_schema VARCHAR, source_table VARCHAR, state VARCHAR, generation INTEGER,
-    lsn UBIGINT, live BOOLEAN, reason VARCHAR, definition VARCHAR, seed VARCHAR, seed_after UBIGINT,
-    snapshot_lsn UBIGINT, truncated_at UBIGINT);
+    lsn UBIGINT, live BOOLEAN, reason VARCHAR, definition VARCHAR, seed VARCHAR, as_text VARCHAR,
+    seed_after UBIGINT, snapshot_lsn UBIGINT, truncated_at UBIGINT);
 CREATE TABLE IF NOT EXISTS {named(SCHEMA, "chunks")} (
     pipeline VARCHAR, source_schema VARCHAR, source_table VARCHAR, key VARCHAR, bounds VARCHAR,
     lsn UBIGINT, rows BIGINT, loaded_at TIMESTAMPTZ);
@@ -42,6 +43,8 @@ class TableRecord:
     """The definition of the copy that is readable; None while there is none."""
     seed: Table | None = None
     """The definition of the seed that is under way; None if none is."""
+    as_text: frozenset[TextColumn] = frozenset()
+    """The columns that are kept as text, in every copy from now on."""
     seed_after: LSN = LSN(0)
     """Changes up to here are in the seed's snapshot."""
     snapshot_lsn: LSN = LSN(0)
@@ -56,10 +59,14 @@ class TableRecord:
         assert definition
         return definition
 
+    def heard_of(self, table: Table) -> TableRecord:
+        """With what is to be remembered of a definition, whatever comes of it."""
+        return replace(self, as_text=self.as_text | table.as_text)
+
     def seeding(self, table: Table, after: LSN) -> TableRecord:
         """With a new seed under way."""
         begun = replace(self, state=TableState.SEEDING, generation=self.generation + 1)
-        return begun._with_seed(table, after)
+        return begun._with_seed(table, after).heard_of(table)
 
     def reloading(self, after: LSN) -> TableRecord:
         """With chunks being loaded into the copy there is."""
@@ -131,7 +138,7 @@ class State:
     def tables(self) -> dict[TableName, TableRecord]:
         query = (
             "SELECT source_schema, source_table, state, generation, lsn, live, reason, definition, seed, "
-            f"seed_after, snapshot_lsn, truncated_at FROM {named(SCHEMA, 'tables')} "
+            f"as_text, seed_after, snapshot_lsn, truncated_at FROM {named(SCHEMA, 'tables')} "
             "WHERE pipeline = ? ORDER BY 1, 2"
         )
         records = (
@@ -144,9 +151,10 @@ class State:
                 reason,
                 copy and Table.from_json(copy),
                 seed and Table.from_json(seed),
+                frozenset(TextColumn(*column) for column in json.loads(as_text)),
                 *map(LSN, lsns),
             )
-            for schema, table, state, generation, lsn, live, reason, copy, seed, *lsns in (
+            for schema, table, state, generation, lsn, live, reason, copy, seed, as_text, *lsns in (
                 self._transaction.rows(query, self._pipeline)
             )
         )
@@ -159,7 +167,7 @@ class State:
         table = named(SCHEMA, "tables")
         self._transaction.run(f"DELETE FROM {table} WHERE {_OF_TABLE}", self._pipeline, *record.name)
         self._transaction.run(
-            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             self._pipeline,
             *record.name,
             record.state.value,
@@ -169,6 +177,7 @@ class State:
             record.reason,
             record.copy and record.copy.to_json(),
             record.seed and record.seed.to_json(),
+            json.dumps(sorted(record.as_text)),
             int(record.seed_after),
             int(record.snapshot_lsn),
             int(record.truncated_at),

@@ -29,6 +29,7 @@ class Taking:
             return
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         changes = replace(changes, table=replace(changes.table, name=record.name))
+        record = record.heard_of(changes.table)
         if record.live and (changes.table.doubt or record.copy != changes.table):
             record = self._redefine_copy(record, changes.table)
         if record.seed and (late := changes.after(record.seed_after)):
@@ -49,6 +50,7 @@ class Taking:
         """The source has `table` so now; and it had no other definition since the last change to it."""
         if (record := self._record(table)) is None:
             return
+        record = record.heard_of(table)
         if record.live:
             record = self._redefine_copy(record, table)
         if record.seed:
