@@ -28,6 +28,8 @@ settings.register_profile(
 settings.load_profile("ours")
 
 _numbers = count(1)
+_unused: dict[str, list[str]] = {}
+"""By server: databases that are empty again."""
 
 
 def pytest_sessionfinish() -> None:
@@ -71,10 +73,16 @@ def path(tmp_path: Path) -> Path:
 
 
 def _database(server: PostgresServer) -> Iterator[str]:
-    name = f"cdc_{next(_numbers)}"
+    """One that another test has had, if there is one: making it anew takes longer than most tests do."""
+    unused = _unused.setdefault(server.dsn, [])
     with psycopg.connect(server.dsn, autocommit=True) as connection:
-        connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        yield make_conninfo(server.dsn, dbname=name)
+        if unused:
+            name = unused.pop()
+        else:
+            name = f"cdc_{next(_numbers)}"
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        dsn = make_conninfo(server.dsn, dbname=name)
+        yield dsn
         slots = "from pg_replication_slots where database = %s"
         # A reader that was told to go is not gone yet.
         while connection.execute(
@@ -82,4 +90,29 @@ def _database(server: PostgresServer) -> Iterator[str]:
         ).fetchone():
             time.sleep(0.01)
         connection.execute(f"select pg_drop_replication_slot(slot_name) {slots}", [name])
-        connection.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [name]
+        )
+    _empty(dsn)
+    unused.append(name)
+
+
+def _empty(dsn: str) -> None:
+    """Take everything out that a test has put there, so that the database is as if it had just been made."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for (prepared,) in connection.execute(
+            "select gid from pg_prepared_xacts where database = current_database()"
+        ).fetchall():
+            connection.execute(sql.SQL("rollback prepared {}").format(sql.Literal(prepared)))
+        for (publication,) in connection.execute("select pubname from pg_publication").fetchall():
+            connection.execute(sql.SQL("drop publication {}").format(sql.Identifier(publication)))
+        for (extension,) in connection.execute("select extname from pg_extension where extname <> 'plpgsql'"):
+            connection.execute(sql.SQL("drop extension {} cascade").format(sql.Identifier(extension)))
+        for (schema,) in connection.execute(
+            "select nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'"
+        ).fetchall():
+            connection.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(schema)))
+        connection.execute("create schema public authorization pg_database_owner")
+        connection.execute("grant usage on schema public to public")
+        name = connection.info.dbname
+        connection.execute(sql.SQL("alter database {} reset all").format(sql.Identifier(name)))

@@ -7,6 +7,7 @@ https://www.postgresql.org/docs/current/sql-createpublication.html
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from .session import Connection, first_line
 
 _GENERATED_COLUMNS_SINCE = 180_000
 _COLUMN_LISTS_SINCE = 150_000
+_ATTEMPTS = 10
+"""At a server whose tables are dropped while it is asked for them."""
 _OID = """
 select c.oid::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relname = %s
@@ -65,8 +68,15 @@ class Publication:
         query = f"select schemaname, tablename, {columns} from pg_publication_tables t where pubname = %s"
         return {
             TableName(schema, table): Published(names and tuple(names), chosen, row_filter)
-            for schema, table, names, chosen, row_filter in self._connection.execute(query, [self.name])
+            for schema, table, names, chosen, row_filter in self._asked(query)
         }
+
+    def _asked(self, query: str) -> list[TupleRow]:
+        for _ in range(_ATTEMPTS):
+            # The server finds what is published first, and then looks each one up.
+            with suppress(errors.InternalError_, errors.UndefinedTable):
+                return self._connection.execute(query, [self.name]).fetchall()
+        return self._connection.execute(query, [self.name]).fetchall()
 
     def ensure(self, tables: Mapping[TableName, int]) -> None:
         """Create the publication, or add to it what it lacks; nothing is taken away.

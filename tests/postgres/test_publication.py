@@ -2,6 +2,10 @@
 What a publication covers, and what it sends of it.
 """
 
+import threading
+import time
+
+import psycopg
 import pytest
 from wal_captures import capture
 
@@ -52,3 +56,22 @@ def test_a_table_whose_key_is_generated_is_refused_if_it_is_not_in_the_log(sourc
     else:
         with pytest.raises(UnusableTable, match="g of its key is generated, and not in the log"):
             mine.select()
+
+
+def test_it_is_read_while_what_it_covers_is_dropped(source, dsn):
+    mine = capture(dsn)
+    source.execute("create table kept (id int primary key)")
+    mine.prepare(mine.select().tables)
+    until = time.monotonic() + 1
+
+    def come_and_go() -> None:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            while time.monotonic() < until:
+                connection.execute("create table passing (id int primary key)")
+                connection.execute(f'alter publication "{mine.publication}" add table passing')
+                connection.execute("drop table passing")
+
+    writer = threading.Thread(target=come_and_go)
+    writer.start()
+    while writer.is_alive():
+        assert TableName("public", "kept") in mine.captured()

@@ -52,9 +52,8 @@ _OTHER = "{}::varchar"
 
 
 def _in_memory(sink: MemorySink, name: TableName) -> CopiedTable:
-    rows = list(sink.rows(name).values())
-    columns = list(rows[0]) if rows else sink.read(name).column_names
-    return CopiedTable(columns, [[_text(row[column]) for column in columns] for row in rows])
+    found = sink.read(name)
+    return CopiedTable(found.column_names, [[*map(_text, row.values())] for row in found.to_pylist()])
 
 
 def _text(value: Any) -> str | None:
