@@ -9,7 +9,9 @@ definition. A seed that comes upon one begins again.
 
 from __future__ import annotations
 
-from ..errors import UnfaithfulValue
+from contextlib import suppress
+
+from ..errors import TableRewritten, UnfaithfulValue
 from ..model import ChangeCapture, Sink, Table, TextColumn
 
 
@@ -24,4 +26,5 @@ def keep_as_text(capture: ChangeCapture, sink: Sink, table: Table, error: Unfait
     head = capture.head()
     text = table.keeping_as_text({column})
     sink.mark_unseeded(table.name, str(error), in_step=True)
-    sink.begin_seed(text, capture.plan(text), after=head)
+    with suppress(TableRewritten):  # then it is planned like any other
+        sink.begin_seed(text, capture.plan(text), after=head)

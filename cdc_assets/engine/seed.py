@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import SeedOutdated, TableRewritten, UnfaithfulValue
@@ -52,7 +53,8 @@ def plan(capture: ChangeCapture, sink: Sink) -> Selection:
         if name in held and held[name].state is not TableState.UNSEEDED:
             continue
         if name in held or table.oid not in renamed:  # or the stream, when it gets there, renames it
-            sink.begin_seed(table, capture.plan(table), after=head)
+            with suppress(TableRewritten):  # what became of it, the next look will say
+                sink.begin_seed(table, capture.plan(table), after=head)
     return selection
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from psycopg import sql
 from psycopg.rows import class_row
 
+from ..errors import TableRewritten
 from ..model import Chunk, TableName
 from .session import Connection
 
@@ -97,7 +98,11 @@ def whole(connection: Connection, oid: int) -> Sequence[Chunk]:
 
 def _leaves(connection: Connection, oid: int) -> list[_Leaf]:
     with connection.cursor(row_factory=class_row(_Leaf)) as cursor:
-        return cursor.execute(_LEAVES, {"oid": oid}).fetchall()
+        leaves = cursor.execute(_LEAVES, {"oid": oid}).fetchall()
+    # A partitioned table may have none.
+    if not leaves and not connection.execute("select from pg_class where oid = %s", [oid]).fetchone():
+        raise TableRewritten("a table was dropped while it was planned", hint="start again.")
+    return leaves
 
 
 def _ranges(leaf: _Leaf, size: int) -> Iterator[PageRange]:

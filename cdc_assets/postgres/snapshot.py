@@ -65,7 +65,8 @@ class WalSnapshot:
             self._row_filter(table),
         )
         with self._transaction() as connection:
-            _lock(connection, pages, table.name)
+            _lock(connection, pages.leaf, pages.oid, table.name)
+            _see_that_not_written_anew(connection, pages, table.name)
             try:
                 yield from _copied(connection, query.as_bytes(connection), table)
             except Refused as error:
@@ -93,6 +94,7 @@ class WalSnapshot:
             ),
         )
         with self._transaction() as connection:
+            _lock(connection, table.name, table.oid, table.name)
             try:
                 # A raw cursor: a name or a row filter may have a percent sign in it.
                 cursor = RawCursor(connection)
@@ -210,15 +212,21 @@ def _export(exporter: Connection, conninfo: str, slot_name: str, wait: float) ->
     return LSN.parse(row[1]), row[2]
 
 
-def _lock(connection: Connection, pages: PageRange, table: TableName) -> None:
-    """See that the pages are those that were planned. What rewrites or empties a table is not
-    MVCC-safe: an older snapshot would see no rows in it, without an error.
-    https://www.postgresql.org/docs/current/mvcc-caveats.html"""
-    leaf = sql.Identifier(*pages.leaf)
+def _lock(connection: Connection, name: TableName, oid: int, table: TableName) -> None:
+    """See that `name` is, and for this transaction stays, what the relation `oid` of `table` is called."""
+    relation = sql.Identifier(*name)
     try:
-        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(leaf))
+        connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(relation))
     except errors.UndefinedTable as error:
         raise _rewritten(table) from error
+    named = connection.execute("select to_regclass(%s)::int8", [relation.as_string(None)]).fetchone()
+    if named != (oid,):
+        raise _rewritten(table)
+
+
+def _see_that_not_written_anew(connection: Connection, pages: PageRange, table: TableName) -> None:
+    """What rewrites or empties a table is not MVCC-safe: an older snapshot would see no rows in it,
+    without an error. https://www.postgresql.org/docs/current/mvcc-caveats.html"""
     seen_and_now = connection.execute(_FILENODES, {"oid": pages.oid}).fetchone()
     if seen_and_now != (pages.filenode, pages.filenode):
         raise _rewritten(table)

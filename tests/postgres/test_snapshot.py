@@ -1,10 +1,14 @@
 """
-What a snapshot reads, however tables and columns are called.
+What a snapshot reads, however tables and columns are called; and that it reads nothing else.
 """
 
 import psycopg
 import pyarrow as pa
+import pytest
 from wal_captures import capture
+
+from cdc_assets.errors import TableRewritten
+from cdc_assets.model import TableName
 
 
 def test_rows_are_read_again_by_keys_whose_names_have_a_percent_sign(newest_dsn):
@@ -19,3 +23,28 @@ def test_rows_are_read_again_by_keys_whose_names_have_a_percent_sign(newest_dsn)
         (rows,) = snapshot.read_keys(table, keys)
 
     assert rows.to_pylist() == [{"a%b": 2, "%s": "two"}]
+
+
+def test_a_table_that_has_the_name_of_another_by_now_is_not_read_for_it(source, dsn):
+    source.execute("create table one (id int primary key)")
+    source.execute("create table two (id int primary key)")
+    mine = capture(dsn)
+    one = mine.select().tables[TableName("public", "one")]
+    (chunk,) = mine.plan(one)
+    source.execute("alter table one rename to three; alter table two rename to one")
+
+    with mine.snapshot([one]) as snapshot:
+        with pytest.raises(TableRewritten):
+            list(snapshot.read(one, chunk))
+        with pytest.raises(TableRewritten):
+            list(snapshot.read_keys(one, pa.RecordBatch.from_pylist([{"id": 1}], one.schema)))
+
+
+def test_a_table_that_is_dropped_is_not_planned_as_an_empty_one(source, dsn):
+    source.execute("create table one (id int primary key)")
+    mine = capture(dsn)
+    (one,) = mine.select().tables.values()
+    source.execute("drop table one")
+
+    with pytest.raises(TableRewritten, match="dropped"):
+        mine.plan(one)
