@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack
 from itertools import count, islice, product
@@ -16,7 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from .histories import ALL, BUILT, Feature, ground
+from .histories import ALL, Feature, ground
 from .histories.kinds import Features
 from .histories.shrink import shrunk
 from .histories.trial import Trial
@@ -45,7 +45,7 @@ class _Job(NamedTuple):
 
 def main() -> int:
     chosen = _arguments()
-    features = (ALL if chosen.all else BUILT) | set(chosen.add) - set(chosen.leave_out)
+    features = ALL - set(chosen.leave_out)
     versions = chosen.postgres or list(installations())
     first = chosen.first if chosen.first is not None else int.from_bytes(os.urandom(4))
     seeds: Iterator[int] = iter(chosen.seed) if chosen.seed else islice(count(first), chosen.seeds)
@@ -74,8 +74,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, nargs="+", help="these, on every version")
     parser.add_argument("--postgres", type=int, nargs="+", choices=list(installations()), help="versions")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--all", action="store_true", help="also features that are not built yet")
-    parser.add_argument("--add", type=Feature, nargs="+", default=[], metavar="FEATURE")
     parser.add_argument("--leave-out", type=Feature, nargs="+", default=[], metavar="FEATURE")
     parser.add_argument("--no-shrink", action="store_true", help="leave the script of a failure as it is")
     parser.add_argument("--folder", type=Path, default=Path("soak"), help="where scripts are put")
@@ -121,14 +119,8 @@ def _play(job: _Job) -> Played:
 
 def _options(features: Features) -> str:
     """What has these features chosen again."""
-    changed: Mapping[str, Features] = {"--add": features - BUILT, "--leave-out": BUILT - features}
-    if features == ALL:
-        return " --all"
-    return "".join(
-        f" {option} {' '.join(repr(feature.value) for feature in sorted(some))}"
-        for option, some in changed.items()
-        if some
-    )
+    left_out = sorted(ALL - features)
+    return f" --leave-out {' '.join(repr(feature.value) for feature in left_out)}" if left_out else ""
 
 
 def _summary(played: Iterator[Played]) -> int:

@@ -3,7 +3,6 @@ Random histories of a database, mirrored while they happen, and held against wha
 """
 
 from .features import ALL as ALL
-from .features import BUILT as BUILT
 from .features import Feature as Feature
 from .history import History as History
 from .history import Step as Step

@@ -178,12 +178,6 @@ class Changes:
         forth = f"update {self._table.sql} set {key} = {key} + 1{more} where {key} >= {first}"
         return [forth] if self._chance.random() < 0.7 else [forth, back]
 
-    def touch(self, number: int) -> Statements:
-        """Something that is sure to be in the stream."""
-        table = self._table
-        same = quoted(table.by[0])
-        return [*self.insert(number), f"update {table.sql} set {same} = {same}"]
-
 
 _NUMBERS = ("smallint", "integer", "bigint")
 

@@ -4,6 +4,7 @@ Statements that define tables, and change their definitions, by the feature they
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -226,7 +227,6 @@ class Definitions:
         return Column(name, Kind("jsonb", ()), generated="'{}'::jsonb")
 
     def _altered(self, table: Relation, action: str, *, more: Statements | None = None) -> Definition:
-        self._world.altered(table)
         return Definition([f"alter table {table.sql} {action}", *(more or [])])
 
     def _any_table(self) -> Relation:
@@ -311,7 +311,6 @@ class Definitions:
             return None
         statements = self.table()
         table = self._world.tables[-1]
-        self._world.altered(table)
         for number in range(self._chance.choice((0, 5))):
             statements += Changes(table, self._chance, self._features).insert(number)
         return Definition(statements)
@@ -324,7 +323,6 @@ class Definitions:
         if len(self._world.tables) < 3 or not (table := self._droppable()):
             return None
         self._world.tables.remove(table)
-        self._world.heard(table)
         return Definition([f"drop table {table.sql}"])
 
     def _recreate_table(self) -> Definition | None:
@@ -333,7 +331,6 @@ class Definitions:
         self._world.tables.remove(table)
         statements = [f"drop table {table.sql}", *self.table(table.schema, table.name)]
         again = self._world.tables[-1]
-        self._world.altered(again)
         for number in range(self._chance.choice((0, 3))):
             statements += Changes(again, self._chance, self._features).insert(number)
         return Definition(statements)
@@ -348,9 +345,7 @@ class Definitions:
 
     def _renamed(self, table: Relation, new: str) -> Definition:
         old = table.sql
-        self._world.heard(table)
         table.name = new
-        self._world.altered(table)
         return Definition([f"alter table {old} rename to {quoted(new)}"])
 
     def _swap_tables(self) -> Definition | None:
@@ -369,7 +364,6 @@ class Definitions:
             for which, name in ((table, third), (other, one), (table, two))
             for statement in self._renamed(which, name).statements
         ]
-        self._world.altered(table, other)
         return Definition(statements)
 
     def _change_key(self) -> Definition | None:
@@ -394,7 +388,6 @@ class Definitions:
             f"alter table {table.sql} add {quoted(number.name)} serial, "
             f"add constraint {quoted(table.key_name)} primary key ({key}){deferrable}"
         )
-        self._world.altered(table)
         return Definition(statements)
 
     def _change_identity(self) -> Definition | None:
@@ -412,7 +405,6 @@ class Definitions:
 
     def _rewrite_table(self) -> Definition | None:
         table = self._any_table()
-        self._world.altered(table)
         return Definition([f"vacuum full {table.sql}"], alone=True)
 
     # Enums
@@ -430,11 +422,7 @@ class Definitions:
         enum = self._chance.choice(self._world.enums)
         old, new = self._chance.choice(enum.labels), self._names.label("renamed")
         enum.labels[enum.labels.index(old)] = new
-        self._world.altered(*self._having(enum))
         return Definition([f"alter type {enum.type} rename value {_list([old])} to {_list([new])}"])
-
-    def _having(self, enum: EnumType) -> list[Relation]:
-        return [table for table in self._world.tables if any(column.kind is enum for column in table.columns)]
 
     # Partitions
 
@@ -459,7 +447,6 @@ class Definitions:
             return None
         leaf, value = self._new_leaf(root)
         name = quoted(root.schema, leaf)
-        self._world.altered(root)
         part, number = (root.column(column) for column in root.key)
         rows = ", ".join(f"({value}, {number.of(n)})" for n in range(self._chance.randint(1, 6)))
         return Definition(
@@ -477,11 +464,10 @@ class Definitions:
             return None
         leaf = self._chance.choice(list(root.leaves))
         value = root.leaves.pop(leaf)
-        columns = [Column(**vars(column)) for column in root.columns]
+        columns = copy.deepcopy(root.columns)
         alone = Relation(root.schema, leaf, columns, list(root.key), leaves={}, deferrable=False)
         alone.column(alone.key[0]).key_value = lambda number: str(value + number)
         self._world.tables.append(alone)
-        self._world.altered(root, alone)
         return Definition([f"alter table {root.sql} detach partition {alone.sql}"])
 
     def _drop_partition(self) -> Definition | None:
@@ -489,13 +475,11 @@ class Definitions:
             return None
         leaf = self._chance.choice(list(root.leaves))
         del root.leaves[leaf]
-        self._world.altered(root)
         return Definition([f"drop table {quoted(root.schema, leaf)}"])
 
     def _truncate_partition(self) -> Definition | None:
         if not (root := self._root()):
             return None
-        self._world.altered(root)
         return Definition([f"truncate {quoted(root.schema, self._chance.choice(list(root.leaves)))}"])
 
 

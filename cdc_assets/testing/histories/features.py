@@ -56,25 +56,6 @@ class Feature(StrEnum):
     TRUNCATE_PARTITION = "truncate partition"
     REWRITE_TABLE = "rewrite table"
     """VACUUM FULL."""
-    SILENT_DEFINITIONS = "silent definitions"
-    """Definitions that no change of a row follows, so that the stream says nothing of them."""
 
 
 ALL = frozenset(Feature)
-NOT_BUILT_YET = frozenset(
-    {
-        Feature.UNTYPED_VALUES,
-        Feature.EQUAL_KEYS,
-        Feature.KEYLESS_TABLES,
-        Feature.REPLACE_COLUMN,
-        Feature.RENAME_PARTITIONED,
-        Feature.RENAME_ENUM_VALUE,
-        Feature.ATTACH_PARTITION,
-        Feature.DETACH_PARTITION,
-        Feature.DROP_PARTITION,
-        Feature.TRUNCATE_PARTITION,
-        Feature.SILENT_DEFINITIONS,
-    }
-)
-"""Not built, or built and not held against enough histories to be relied on."""
-BUILT = ALL - NOT_BUILT_YET

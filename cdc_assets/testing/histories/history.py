@@ -12,19 +12,15 @@ from random import Random
 
 from .changes import Changes, Statements, change
 from .definitions import Definitions
-from .features import BUILT, Feature
+from .features import ALL, Feature
 from .kinds import Features
 from .names import Names, literal
 from .world import Reference, World
-
-_FRESH = 1000
-"""Numbers of rows from here on are not used by chance."""
 
 
 class Stage(Enum):
     BEFORE = "before anything is copied"
     DURING = "while it is mirrored"
-    AFTER = "when nobody else writes any more"
 
 
 @dataclass(frozen=True)
@@ -37,8 +33,6 @@ class Step:
     """What comes later relies on it."""
     sync: bool = False
     """After it, when there is one writer, the copies are caught up and compared."""
-    touches: bool = False
-    """It is there only to have the stream speak of a definition."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class History:
     steps: tuple[Step, ...]
 
     @classmethod
-    def of(cls, seed: int, features: Iterable[Feature] = BUILT) -> History:
+    def of(cls, seed: int, features: Iterable[Feature] = ALL) -> History:
         return _Author(seed, frozenset(features)).history()
 
     def at(self, stage: Stage) -> list[Step]:
@@ -73,7 +67,6 @@ class _Author:
         self._chance = Random(seed)
         self._world = World()
         self._definitions = Definitions(self._world, Names(self._chance), self._chance, features)
-        self._fresh = _FRESH
         self._prepared = 0
 
     def history(self) -> History:
@@ -85,9 +78,8 @@ class _Author:
         for _ in range(chance.randint(10, 15 if often == 1.0 else 50)):
             steps += self._steps()
             if chance.random() < often:
-                steps += self._touched(Stage.DURING)
                 steps[-1] = replace(steps[-1], sync=True)
-        return History(self._seed, self._features, (*steps, *self._touched(Stage.AFTER)))
+        return History(self._seed, self._features, tuple(steps))
 
     def _change(self) -> Statements:
         return change(self._world, self._chance, self._features)
@@ -167,21 +159,3 @@ class _Author:
             *between,
             f"{'commit' if kept else 'rollback'} prepared {name}",
         ]
-
-    def _touched(self, stage: Stage) -> list[Step]:
-        """Changes that make the stream say what it did not yet; nothing if it need not."""
-        if Feature.SILENT_DEFINITIONS in self._features:
-            return []
-        # In the end all of them: others may have been looked at before they were published.
-        tables = [
-            table for table in self._world.tables if stage is Stage.AFTER or table.sql in self._world.silent
-        ]
-        steps = []
-        for table in tables:
-            self._fresh += 1
-            steps += [
-                Step((statement,), stage, defines=True, touches=True)
-                for statement in Changes(table, self._chance, self._features).touch(self._fresh)
-            ]
-            self._world.heard(table)
-        return steps

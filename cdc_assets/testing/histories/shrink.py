@@ -20,14 +20,12 @@ _Part = tuple[int, str]
 def shrunk(trial: Trial, verdict: Verdict, server_dsn: str, *, seconds: float) -> tuple[Trial, Verdict]:
     """Take out what is not needed for a verdict of this kind, for at most so long.
 
-    What takes more than one writer to happen stays as it is, and so does what makes the stream
-    speak of definitions: without, another failure would be found.
+    What takes more than one writer to happen stays as it is.
     """
     shrinking = _Shrinking(trial.with_one_writer(), verdict, server_dsn, time.monotonic() + seconds)
     parts = [
         (number, part)
         for number, step in enumerate(trial.history.steps)
-        if not step.touches
         for part in (*step.statements, *([_SYNC] if step.sync else []))
     ]
     if not shrinking.still_fails_with(parts):
@@ -69,7 +67,7 @@ class _Shrinking:
     def trial_of(self, parts: Sequence[_Part]) -> Trial:
         history = self.trial.history
         steps = [
-            step if step.touches else _only(step, [part for of, part in parts if of == number])
+            _only(step, [part for of, part in parts if of == number])
             for number, step in enumerate(history.steps)
         ]
         kept = tuple(step for step in steps if step.statements or step.sync)

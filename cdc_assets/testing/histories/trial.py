@@ -8,7 +8,7 @@ import traceback
 from dataclasses import dataclass, replace
 
 from . import ground
-from .features import BUILT, Feature
+from .features import ALL, Feature
 from .history import History
 from .kinds import Features
 from .play import Conditions, play
@@ -41,7 +41,7 @@ class Trial:
     conditions: Conditions
 
     @classmethod
-    def of(cls, seed: int, features: Features = BUILT) -> Trial:
+    def of(cls, seed: int, features: Features = ALL) -> Trial:
         conditions = Conditions.of(seed)
         if conditions.sink == "memory":
             features -= {Feature.ODD_TIMES}  # its values are Python's

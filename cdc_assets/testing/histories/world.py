@@ -148,15 +148,7 @@ class World:
     enums: list[EnumType] = field(default_factory=list)
     domains: list[Kind] = field(default_factory=list)
     tables: list[Relation] = field(default_factory=list)
-    silent: list[str] = field(default_factory=list)
-    """Tables whose definition changed, and no row since."""
 
     def restore(self, earlier: World) -> None:
         """What was, before a transaction that was rolled back."""
         vars(self).update(vars(earlier))
-
-    def heard(self, table: Relation) -> None:
-        self.silent = [name for name in self.silent if name != table.sql]
-
-    def altered(self, *tables: Relation) -> None:
-        self.silent += [table.sql for table in tables if table.sql not in self.silent]
