@@ -23,11 +23,6 @@ from .session import Connection
 from .treatment import AS_IT_IS, Treatment
 from .usertypes import UserTypes
 
-_OUTPUT = """
-select t.oid::bigint, f.pronamespace::regnamespace::text, f.proname
-from pg_type t join pg_proc f on f.oid = t.typoutput where t.oid = any(%s)
-"""
-
 
 class Catalog:
     """Reads definitions through one connection, all as of one look at types and publication."""
@@ -200,11 +195,6 @@ class Catalog:
             return column
         missing = from_text(column, Cells.of(pa.array([now.missing], pa.large_string())), TableName("", ""))
         return replace(column, missing=missing)
-
-    def output_functions(self, table: Table) -> Mapping[int, tuple[str, str]]:
-        """By type OID: schema and name of the function that writes its values."""
-        oids = list({column.oid for column in table.columns})
-        return {oid: (schema, name) for oid, schema, name in self._connection.execute(_OUTPUT, [oids])}
 
 
 def _places(columns: Sequence[CatalogColumn | RelationColumn], names: Collection[str]) -> tuple[int, ...]:
