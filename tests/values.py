@@ -157,6 +157,14 @@ EDGES: dict[str, list[str]] = {
     "visit": ['("(1,""a, b"",)","{sad}","\\\\x5c")', "(,,)"],
 }  # fmt: skip
 
+ONLY_READ = {"gtsvector", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list",
+             "pg_brin_bloom_summary", "pg_brin_minmax_multi_summary"}  # fmt: skip
+"""Types that PostgreSQL writes values of, and reads none."""
+ALL_TYPES = """
+select typname from pg_type where typtype in ('b', 'r', 'm') and typcategory <> 'A'
+and typnamespace = 'pg_catalog'::regnamespace and typname <> all(%s)
+"""
+
 CANNOT_BE_HELD = {
     "numeric(10,2)": ["nan"],
     "timestamp": ["294247-01-10 04:00:54.775807", "294276-12-31 23:59:59.999999"],

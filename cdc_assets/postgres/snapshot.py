@@ -131,7 +131,9 @@ class WalSnapshot:
         return sql.SQL(" AND ({})").format(sql.SQL(published.row_filter))
 
 
-def _matching(connection: Connection, key: Sequence[Column]) -> list[tuple[sql.Composable, sql.Composable]]:
+def _matching(
+    connection: Connection, key: Sequence[Column]
+) -> Iterator[tuple[sql.Composable, sql.Composable]]:
     """For each column of a key: that the row t has the value of k, and what k makes of a text."""
     found = connection.execute(_EQUALITY, [[column.base for column in key]]).fetchall()
     bases = {oid: (sql.SQL(type_), sql.Identifier(schema)) for oid, type_, schema in found}
