@@ -67,22 +67,6 @@ def differ(left: pa.Array, right: pa.Array) -> Bools:
     return to_numpy(pc.not_equal(left, right))
 
 
-def made_equal(array: pa.Array) -> pa.Array:
-    """An array without nulls in which values are the same where those of `array` are equal: a zero
-    with a sign to one without, a month to thirty days, a day to 24 hours."""
-    if isinstance(array, pa.ExtensionArray):
-        return array.storage
-    if pa.types.is_floating(array.type):
-        return pc.add(array, pa.scalar(0, array.type))
-    if not pa.types.is_interval(array.type):
-        return array
-    fields = [("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")]
-    parts = np.frombuffer(array.buffers()[1], fields)[array.offset :][: len(array)]
-    days, rest = np.divmod(parts["nanoseconds"], 86_400_000_000_000)
-    both = np.stack([parts["months"] * np.int64(30) + parts["days"] + days, rest], axis=1)
-    return pa.Array.from_buffers(pa.binary(16), len(array), [None, pa.py_buffer(both)])
-
-
 _COMPARED_AS = {
     pa.float32(): pa.int32(),
     pa.float64(): pa.int64(),

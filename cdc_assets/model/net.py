@@ -90,10 +90,11 @@ def net(changes: TableChanges, present: Present) -> NetChanges:
 
 
 def _codes(keys: pa.RecordBatch) -> tuple[Ints, int]:
-    """A number for each key, the same for equal keys, from 0; and how many there are."""
+    """A number for each key, the same for the same key, from 0; and how many there are."""
     codes = np.zeros(keys.num_rows, np.int64)
     for column in keys.columns:
-        encoded = arrow.made_equal(column).dictionary_encode()
+        plain = column.storage if isinstance(column, pa.ExtensionArray) else column
+        encoded = plain.dictionary_encode()
         mixed = codes * len(encoded.dictionary) + arrow.to_numpy(encoded.indices)
         codes = mixed if len(keys.columns) == 1 else np.unique(mixed, return_inverse=True)[1]
     return codes, int(codes.max(initial=-1)) + 1

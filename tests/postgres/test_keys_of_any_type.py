@@ -14,12 +14,14 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg import sql
+from servers import OLDEST_AND_NEWEST, running_server
 from wal_captures import capture
 
 from cdc_assets.engine import catch_up, plan, prepare
 from cdc_assets.model import Sink
 from cdc_assets.postgres.wal import WalCapture
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
+from cdc_assets.testing import PostgresServer
 from cdc_assets.testing.histories.copies import copies
 from cdc_assets.testing.histories.differences import differences
 
@@ -89,6 +91,11 @@ BY_ANOTHER_SPELLING = (
     ["update {t} set k = {b}, n = 7"],
     ["insert into {t} values ({a}, {b}, 8, {large}) on conflict (k) do update set k = excluded.k"],
 )  # fmt: skip
+
+
+@pytest.fixture(params=OLDEST_AND_NEWEST, ids=lambda version: f"pg{version}")
+def server(request: pytest.FixtureRequest) -> PostgresServer:
+    return running_server(request.param)
 
 
 @dataclass(frozen=True)

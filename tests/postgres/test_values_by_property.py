@@ -17,13 +17,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from servers import running_server
+from servers import OLDEST_AND_NEWEST, running_server
 from values import EDGES, MAKE_TYPES, VALUES
 from wal_captures import capture
 
 from cdc_assets.errors import UnfaithfulValue
 from cdc_assets.model import Table, TableName, arrow
-from cdc_assets.testing import installations
 from cdc_assets.testing.histories.copies import shown
 from cdc_assets.testing.histories.differences import differences
 
@@ -154,7 +153,7 @@ class Paths:
 
 @pytest.fixture(
     scope="module",
-    params=sorted({min(installations()), max(installations())}),
+    params=OLDEST_AND_NEWEST,
     ids=lambda version: f"pg{version}",
 )
 def paths(request: pytest.FixtureRequest) -> Iterator[Paths]:
