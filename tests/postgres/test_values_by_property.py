@@ -169,7 +169,7 @@ def paths(request: pytest.FixtureRequest) -> Iterator[Paths]:
 
 
 def test_any_value_is_the_same_through_both_paths_and_known_again(paths: Paths) -> None:
-    @settings(max_examples=settings.default.max_examples // 5, phases=WITHOUT_SHRINKING)
+    @settings(max_examples=settings.default.max_examples // 6, phases=WITHOUT_SHRINKING)
     @given(givens(paths.types, paths.locales))
     def check(given: Given) -> None:
         table = paths.make(given)
