@@ -7,6 +7,7 @@ own. A test that takes `source` runs once for every version.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from itertools import count
@@ -23,9 +24,13 @@ from cdc_assets.testing import PostgresServer, installations
 
 # The first example pays for what is loaded late, and a recorded stream serves for all of them.
 settings.register_profile(
-    "ours", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    "ours",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-settings.load_profile("ours")
+settings.register_profile("soak", settings.get_profile("ours"), max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
 
 _numbers = count(1)
 _unused: dict[str, list[str]] = {}

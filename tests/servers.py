@@ -2,7 +2,10 @@
 One running server of each installed version, for the whole session.
 """
 
-from cdc_assets.testing import PostgresServer
+from cdc_assets.testing import PostgresServer, installations
+
+OLDEST_AND_NEWEST = sorted({min(installations()), max(installations())})
+"""What is between them has the catalog of one or the other."""
 
 _SETTINGS = {
     "fsync": "off",

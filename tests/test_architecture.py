@@ -27,7 +27,7 @@ MAY_IMPORT = {
 OUTSIDE = {
     "psycopg": {"postgres", "testing", "demo"},
     "dagster": {"dagster", "demo"},
-    "duckdb": {"sinks"},
+    "duckdb": {"sinks", "testing"},
     "click": {"cli"},
     "rich": {"cli"},
     "pydantic": {"config", "dagster"},

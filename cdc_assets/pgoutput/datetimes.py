@@ -1,5 +1,5 @@
 """
-Dates and times, from PostgreSQL's ISO text.
+Dates and times, from PostgreSQL's ISO text, and written so that it reads them.
 
 The usual form has its digits in fixed places, so a column is read a digit at a
 time. Dates before the year 1, after 9999, and infinity do not; they are rare,
@@ -24,6 +24,8 @@ from .cells import Cells
 
 _DAY = 86_400_000_000
 """Microseconds."""
+_JULIAN = 2_440_588
+"""1970-01-01, as a Julian day."""
 _INFINITE_DAY = 2**31 - 1
 _INFINITE_INSTANT = 2**63 - 1
 """What Arrow has no name for, DuckDB and PostgreSQL both keep at the end of the range; minus
@@ -68,7 +70,8 @@ def interval(cells: Cells, to: pa.DataType) -> pa.Array:
     number = {name: _number(text) for name, text in field.items() if name != "sign"}
     clock = ((number["hours"] * 60 + number["minutes"]) * 60 + number["seconds"]) * 1_000_000
     clock += number["fraction"]
-    if (clock > _INFINITE_INSTANT // 1000).any():
+    # PostgreSQL's longest, -2^63 microseconds, has no opposite number and comes out as itself.
+    if ((clock > _INFINITE_INSTANT // 1000) | (clock < 0)).any():
         raise pa.ArrowInvalid("an interval is longer than 292 years of hours")
     minus = arrow.to_numpy(pc.equal(field["sign"], "-").fill_null(False))
     packed = np.zeros(len(cells), [("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")])
@@ -76,6 +79,51 @@ def interval(cells: Cells, to: pa.DataType) -> pa.Array:
     packed["days"] = number["days"]
     packed["nanoseconds"] = np.where(minus, -clock, clock) * 1000
     return cells.array(packed, to)
+
+
+def date_written(values: pa.Array) -> list[str]:
+    """As PostgreSQL reads them, which Python's own dates have not room for; none is null."""
+    return [
+        _day(days) if abs(days) < _INFINITE_DAY else _infinity(days) for days in _plain(values, pa.int32())
+    ]
+
+
+def time_written(values: pa.Array) -> list[str]:
+    return [_clock(microseconds) for microseconds in _plain(values, pa.int64())]
+
+
+def timestamp_written(values: pa.Array) -> list[str]:
+    return [
+        f"{_day(instant // _DAY)} {_clock(instant % _DAY)}+00"
+        if abs(instant) < _INFINITE_INSTANT
+        else _infinity(instant)
+        for instant in _plain(values, pa.int64())
+    ]
+
+
+def interval_written(values: pa.Array) -> list[str]:
+    return [
+        f"{months} mons {days} days {nanoseconds // 1000} microseconds"
+        for months, days, nanoseconds in values.to_pylist()
+    ]
+
+
+def _plain(values: pa.Array, to: pa.DataType) -> list[int]:
+    numbers: list[int] = values.view(to).to_pylist()
+    return numbers
+
+
+def _infinity(number: int) -> str:
+    return "infinity" if number > 0 else "-infinity"
+
+
+def _day(days: int) -> str:
+    return f"J{days + _JULIAN}"
+
+
+def _clock(microseconds: int) -> str:
+    seconds, fraction = divmod(microseconds, 1_000_000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{fraction:06}"
 
 
 def _number(text: pa.Array) -> Ints:

@@ -17,7 +17,7 @@ import binascii
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,8 @@ class Type(NamedTuple):
     from_text: Callable[[Cells, pa.DataType], pa.Array]
     from_binary: Callable[[Cells, pa.DataType], pa.Array] | None = None
     """From what the type's send function gives."""
+    written: Callable[[pa.Array], list[Any]] = pa.Array.to_pylist
+    """As PostgreSQL reads them."""
 
 
 def _always(arrow: pa.DataType) -> Callable[[int], pa.DataType]:
@@ -131,7 +133,8 @@ def _since_2000(
     plus, minus = values == ends.max, values == ends.min
     with np.errstate(over="ignore"):
         moved = values + epoch
-    if ((moved < values) & ~plus & ~minus & cells.valid).any():
+    # A value that comes to lie at the very end would be taken for infinity.
+    if (((moved < values) | (moved == ends.max)) & ~plus & ~minus & cells.valid).any():
         raise pa.ArrowInvalid("a timestamp is after the year 294246")
     if (plus | minus).any():
         moved = np.where(plus, ends.max, np.where(minus, -ends.max, moved))
@@ -177,11 +180,18 @@ _TYPES: dict[int, Type] = {
     701: Type(_always(pa.float64()), _cast, _binary_number("f8")),
     1042: Type(_always(_TEXT), _same, _same),  # character
     1043: Type(_always(_TEXT), _same, _same),  # character varying
-    1082: Type(_always(pa.date32()), datetimes.date, _binary_date),
-    1083: Type(_always(pa.time64("us")), datetimes.time, _binary_number("i8")),
-    1114: Type(_always(pa.timestamp("us")), datetimes.timestamp, _binary_timestamp),
-    1184: Type(_always(pa.timestamp("us", "UTC")), datetimes.timestamp, _binary_timestamp),
-    1186: Type(_always(pa.month_day_nano_interval()), datetimes.interval),
+    1082: Type(_always(pa.date32()), datetimes.date, _binary_date, datetimes.date_written),
+    1083: Type(_always(pa.time64("us")), datetimes.time, _binary_number("i8"), datetimes.time_written),
+    1114: Type(
+        _always(pa.timestamp("us")), datetimes.timestamp, _binary_timestamp, datetimes.timestamp_written
+    ),
+    1184: Type(
+        _always(pa.timestamp("us", "UTC")),
+        datetimes.timestamp,
+        _binary_timestamp,
+        datetimes.timestamp_written,
+    ),
+    1186: Type(_always(pa.month_day_nano_interval()), datetimes.interval, written=datetimes.interval_written),
     1700: Type(_numeric, _cast, _binary_numeric),
     2950: Type(_always(pa.uuid()), _uuid, _binary_uuid),
     3802: Type(_always(pa.json_(_TEXT)), _json, _binary_jsonb),  # jsonb
@@ -227,6 +237,11 @@ def from_binary(column: Column, cells: Cells, table: TableName) -> pa.Array:
     assert read is not None
     with _unfaithful(column, table):
         return read(cells, column.arrow)
+
+
+def written(column: Column, values: pa.Array) -> list[Any]:
+    """The values of `column`, none of them null, for PostgreSQL to read."""
+    return _type(column).written(values)
 
 
 @contextmanager

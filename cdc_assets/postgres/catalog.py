@@ -22,11 +22,6 @@ from .session import Connection
 from .treatment import AS_IT_IS, Treatment
 from .usertypes import UserTypes
 
-_OUTPUT = """
-select t.oid::bigint, f.pronamespace::regnamespace::text, f.proname
-from pg_type t join pg_proc f on f.oid = t.typoutput where t.oid = any(%s)
-"""
-
 
 class Catalog:
     """Reads definitions through one connection, all as of one look at types and publication."""
@@ -159,11 +154,6 @@ class Catalog:
         names = {other.number: other.name for other in relation.columns}
         inputs = tuple((names[number], number) for number in found.generated.inputs)
         return replace(column, generated=Generated(found.generated.expression, inputs))
-
-    def output_functions(self, table: Table) -> Mapping[int, tuple[str, str]]:
-        """By type OID: schema and name of the function that writes its values."""
-        oids = list({column.oid for column in table.columns})
-        return {oid: (schema, name) for oid, schema, name in self._connection.execute(_OUTPUT, [oids])}
 
 
 def places(columns: Sequence[CatalogColumn | RelationColumn], names: Collection[str]) -> tuple[int, ...]:

@@ -25,7 +25,6 @@ from ..model import LSN, Chunk, Column, Table, TableName
 from ..pgoutput import binary, types
 from ..pgoutput.cells import Cells
 from . import slot
-from .catalog import Catalog
 from .chunks import PageRange
 from .copy import Refused, copy
 from .publication import Published
@@ -45,13 +44,6 @@ class WalSnapshot:
         self._conninfo, self._name, self._published = conninfo, name, published
         self.lsn = lsn
         self._idle: list[Connection] = []
-        self._outputs: dict[int, tuple[str, str]] = {}
-
-    def learn(self, connection: Connection, tables: Sequence[Table]) -> None:
-        """Ask once how the values of `tables` are written."""
-        catalog = Catalog(connection, self._published)
-        for table in tables:
-            self._outputs |= catalog.output_functions(table)
 
     def read(self, table: Table, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         for pages in PageRange.parse(chunk):
@@ -75,30 +67,30 @@ class WalSnapshot:
     def read_keys(self, table: Table, keys: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         names = keys.schema.names
         of_key = [column for name in names for column in table.columns if column.name == name]
-        # The row filter names columns as they are, and so must not see those of the keys.
-        query = sql.SQL(
-            "SELECT {} FROM (SELECT {} FROM {} WHERE true{}) t JOIN unnest({}) AS k({}) ON {}"
-        ).format(
-            sql.SQL(", ").join(self._text(column.oid, "t", column.name) for column in table.columns),
-            sql.SQL(", ").join(map(sql.Identifier, table.names)),
-            sql.Identifier(*table.name),
-            self._row_filter(table),
-            sql.SQL(", ").join(
-                sql.SQL("${}::{}[]").format(number, sql.SQL("text" if column.hashed else column.type))
-                for number, column in enumerate(of_key, 1)
-            ),
-            sql.SQL(", ").join(map(sql.Identifier, names)),
-            sql.SQL(" AND ").join(
-                sql.SQL("{} = {}").format(self._key(column), sql.Identifier("k", column.name))
-                for column in of_key
-            ),
-        )
         with self._transaction() as connection:
             _lock(connection, table.name, table.oid, table.name)
+            pairs = list(_matching(connection, of_key))
+            # The row filter names columns as they are, and so must not see those of the keys; which
+            # come as text, there being no array of which the elements are arrays.
+            query = sql.SQL(
+                "SELECT {} FROM (SELECT {} FROM {} WHERE true{}) t "
+                "JOIN (SELECT {} FROM unnest({}) AS k({})) k ON {}"
+            ).format(
+                sql.SQL(", ").join(_text(sql.Identifier("t", name)) for name in table.names),
+                sql.SQL(", ").join(map(sql.Identifier, table.names)),
+                sql.Identifier(*table.name),
+                self._row_filter(table),
+                sql.SQL(", ").join(key for _, key in pairs),
+                sql.SQL(", ").join(
+                    sql.SQL("${}::text[]").format(number) for number in range(1, len(of_key) + 1)
+                ),
+                sql.SQL(", ").join(map(sql.Identifier, names)),
+                sql.SQL(" AND ").join(condition for condition, _ in pairs),
+            )
+            given = [types.written(column, keys[column.name]) for column in of_key]
             try:
                 # A raw cursor: a name or a row filter may have a percent sign in it.
-                cursor = RawCursor(connection)
-                rows = cursor.execute(query, [column.to_pylist() for column in keys.columns]).fetchall()
+                rows = RawCursor(connection).execute(query, given).fetchall()
             except (errors.UndefinedTable, errors.UndefinedColumn) as error:
                 raise _rewritten(table.name) from error
         columns = zip(*rows, strict=True) if rows else ([] for _ in table.columns)
@@ -129,34 +121,51 @@ class WalSnapshot:
 
     def _columns(self, table: Table) -> sql.Composable:
         return sql.SQL(", ").join(
-            sql.Identifier(column.name)
-            if types.has_binary(column)
-            else sql.SQL("{} AS {}").format(
-                self._text(column.oid, None, column.name), sql.Identifier(column.name)
-            )
+            name if types.has_binary(column) else sql.SQL("{} AS {}").format(_text(name), name)
             for column in table.columns
+            for name in [sql.Identifier(column.name)]
         )
-
-    def _key(self, column: Column) -> sql.Composable:
-        """What a key holds of the column: its value, or the hash that the decoder makes of it."""
-        if not column.hashed:
-            return sql.Identifier("t", column.name)
-        # Of every row, there being no index of it; but keys are read again only now and then.
-        text = self._text(column.oid, "t", column.name)
-        return sql.SQL("encode(sha256(convert_to({}, 'UTF8')), 'hex')").format(text)
-
-    def _text(self, oid: int, alias: str | None, name: str) -> sql.Composable:
-        """The text the stream would send: made by the type's output function. A cast to text
-        is something else for some types (boolean, character, inet)."""
-        column = sql.Identifier(alias, name) if alias else sql.Identifier(name)
-        function = sql.Identifier(*self._outputs[oid])
-        return sql.SQL("pg_catalog.textin({}({}))").format(function, column)
 
     def _row_filter(self, table: Table) -> sql.Composable:
         published = self._published.get(table.name)
         if published is None or published.row_filter is None:
             return sql.SQL("")
         return sql.SQL(" AND ({})").format(sql.SQL(published.row_filter))
+
+
+def _matching(
+    connection: Connection, key: Sequence[Column]
+) -> Iterator[tuple[sql.Composable, sql.Composable]]:
+    """For each column of a key: that the row t has the value of k, and what k makes of a text."""
+    found = connection.execute(_EQUALITY, [[column.base for column in key]]).fetchall()
+    bases = {oid: (sql.SQL(type_), sql.Identifier(schema)) for oid, type_, schema in found}
+    for column in key:
+        name = sql.Identifier(column.name)
+        if column.hashed:
+            # Of every row, there being no index of it; but keys are read again only now and then.
+            hashed = sql.SQL("encode(sha256(convert_to({}, 'UTF8')), 'hex') = k.{}")
+            yield hashed.format(_text(sql.Identifier("t", column.name)), name), name
+        else:
+            type_, schema = bases[column.base]
+            equal = sql.SQL("t.{0}::{1} OPERATOR({2}.=) k.{0}").format(name, type_, schema)
+            yield equal, sql.SQL("{0}::{1} AS {0}").format(name, type_)
+
+
+# What is under a domain: one of an enum has no equality of its own. An extension's type brings an
+# operator along, in a schema that is not in our search_path.
+_EQUALITY = """
+select t.oid::bigint, format_type(t.oid, -1), coalesce(n.nspname, 'pg_catalog')
+from unnest(%s::oid[]) t(oid)
+     left join pg_operator o on o.oprname = '=' and o.oprleft = t.oid and o.oprright = t.oid
+     left join pg_namespace n on n.oid = o.oprnamespace
+"""
+
+
+def _text(column: sql.Composable) -> sql.Composable:
+    """The text the stream would send: `concat` has it made by the type's output function, whatever
+    the type. A cast to text is something else for some (boolean, character, inet), and IS NULL for
+    a row of nulls."""
+    return sql.SQL("CASE WHEN pg_catalog.num_nulls({0}) = 0 THEN pg_catalog.concat({0}) END").format(column)
 
 
 def _copied(connection: Connection, query: bytes, table: Table) -> Iterator[pa.RecordBatch]:
@@ -174,7 +183,6 @@ def _copied(connection: Connection, query: bytes, table: Table) -> Iterator[pa.R
 def opened(
     conninfo: str,
     slot_name: str,
-    tables: Sequence[Table],
     published: Mapping[TableName, Published],
     *,
     wait: float,
@@ -184,8 +192,6 @@ def opened(
         lsn, name = _export(exporter, conninfo, slot_name, wait)
         snapshot = WalSnapshot(conninfo, name, lsn, published)
         try:
-            with session(conninfo) as connection:
-                snapshot.learn(connection, tables)
             yield snapshot
         finally:
             snapshot.close()

@@ -177,7 +177,7 @@ class WalCapture(ChangeCapture):
             return chunks.plan(connection, table.oid, self.chunk_bytes)
 
     def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:
-        return snapshot.opened(self.conninfo(), self.slot, tables, self._published(), wait=self.slot_wait)
+        return snapshot.opened(self.conninfo(), self.slot, self._published(), wait=self.slot_wait)
 
     def _published(self) -> dict[TableName, Published]:
         with session(self.conninfo()) as connection:

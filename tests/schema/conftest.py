@@ -1,15 +1,13 @@
 """
-The oldest and the newest server there is: what is between them has the catalog of one or the other.
+The oldest and the newest server there is.
 """
 
 import pytest
-from servers import running_server
+from servers import OLDEST_AND_NEWEST, running_server
 
-from cdc_assets.testing import PostgresServer, installations
+from cdc_assets.testing import PostgresServer
 
 
-@pytest.fixture(
-    params=sorted({min(installations()), max(installations())}), ids=lambda version: f"pg{version}"
-)
+@pytest.fixture(params=OLDEST_AND_NEWEST, ids=lambda version: f"pg{version}")
 def server(request: pytest.FixtureRequest) -> PostgresServer:
     return running_server(request.param)

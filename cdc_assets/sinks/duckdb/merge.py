@@ -4,7 +4,7 @@ The net effect of a run of changes, into a table of the DuckDB file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,16 @@ LSN_COLUMN = "_cdc_lsn"
 
 def same_key(left: str, right: str, key: Iterable[str]) -> str:
     return " AND ".join(f"{left}.{quoted(name)} = {right}.{quoted(name)}" for name in key)
+
+
+def told_apart_by(columns: Iterable[pa.Field], alias: str) -> Iterator[str]:
+    """What is equal for two rows if, and only if, they are the same to PostgreSQL's log."""
+    for column in columns:
+        cell = f"{alias}.{quoted(column.name)}"
+        # A month is equal to 30 days, but is not the same.
+        yield f"CAST({cell} AS VARCHAR)" if pa.types.is_interval(column.type) else cell
+        if pa.types.is_floating(column.type):
+            yield f"({cell} = 0 AND signbit({cell}))"
 
 
 def merge(transaction: Transaction, target: str, changes: TableChanges) -> None:
@@ -50,13 +60,14 @@ def merge(transaction: Transaction, target: str, changes: TableChanges) -> None:
 
 
 def present(transaction: Transaction, target: str, keys: pa.RecordBatch) -> Bools:
-    """Which of `keys` the target has a row for."""
+    """Which of `keys` the target has a row for; one that is equal to it is not enough."""
     numbered = keys.append_column("_cdc_number", arrow.from_numpy(np.arange(keys.num_rows)))
     found = np.zeros(keys.num_rows, bool)
     with transaction.handing("keys", pa.Table.from_batches([numbered])):
-        equal = same_key("t", "k", keys.schema.names)
+        both = zip(told_apart_by(keys.schema, "t"), told_apart_by(keys.schema, "k"), strict=True)
+        same = " AND ".join(f"{left} = {right}" for left, right in both)
         for (number,) in transaction.rows(
-            f"SELECT DISTINCT k._cdc_number FROM keys k JOIN {target} t ON {equal}"
+            f"SELECT DISTINCT k._cdc_number FROM keys k JOIN {target} t ON {same}"
         ):
             found[number] = True
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 from datetime import date, datetime, time
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from ...model import Sink, TableName, TableState
@@ -30,18 +31,18 @@ def _in_duckdb(sink: DuckDBSink, held: list[TableName]) -> Copies:
     """As anyone finds it who opens the file."""
     sink.close()
     with open_duckdb(sink.file.path) as connection:
-        columns: dict[TableName, dict[str, str]] = {}
-        for schema, table, column, type_ in connection.execute(
-            "select table_schema, table_name, column_name, data_type from information_schema.columns"
-        ).fetchall():
-            if not column.startswith("_cdc_"):
-                columns.setdefault(TableName(schema, table), {})[column] = type_
-        found = {}
-        for name in held:
-            shown = ", ".join(_SHOWN.get(t, _OTHER).format(quoted(c)) for c, t in columns[name].items())
-            rows = connection.execute(f"select {shown} from {quoted(*name)}").fetchall()
-            found[name] = CopiedTable(list(columns[name]), rows)
-        return found
+        return {name: shown(connection, quoted(*name)) for name in held}
+
+
+def shown(connection: duckdb.DuckDBPyConnection, relation: str) -> CopiedTable:
+    """What DuckDB has, in a form that PostgreSQL reads."""
+    columns = {
+        name: type_
+        for name, type_, *_ in connection.execute(f"describe from {relation}").fetchall()
+        if not name.startswith("_cdc_")
+    }
+    cells = ", ".join(_SHOWN.get(type_, _OTHER).format(quoted(name)) for name, type_ in columns.items())
+    return CopiedTable(list(columns), connection.execute(f"select {cells} from {relation}").fetchall())
 
 
 _SHOWN = {

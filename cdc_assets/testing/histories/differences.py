@@ -115,7 +115,10 @@ def _rows(
     """Those that are on one side only."""
     place = {column: number for number, column in enumerate(copy.columns)}
     values = [[row[place[column.name]] for row in copy.rows] for column in columns]
-    shown = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(c.name)) for c in columns)
+    # A column's own collation may find texts equal that are not the same.
+    shown = sql.SQL(", ").join(
+        sql.SQL('{}::text collate "C"').format(sql.Identifier(c.name)) for c in columns
+    )
     again = sql.SQL(", ").join(
         sql.SQL("{}::{}::text").format(sql.Identifier(f"c{number}"), sql.SQL(column.type))
         for number, column in enumerate(columns)
