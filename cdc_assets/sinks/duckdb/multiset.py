@@ -69,7 +69,7 @@ def _settle(transaction: Transaction, target: str, table: Table, changes: str) -
     and False, if there are less than have to go."""
     names = ", ".join(map(quoted, (*table.names, LSN_COLUMN)))
     if transaction.rows(f"SELECT 1 FROM {changes} c WHERE _cdc_gone LIMIT 1"):
-        alike = ", ".join(_told_apart_by(table, "c"))
+        alike = ", ".join(told_apart_by(table, "c"))
         transaction.run(
             f"CREATE OR REPLACE TEMP TABLE sums AS SELECT {names}, _cdc_gone, "
             f"sum(CASE WHEN _cdc_gone THEN -1 ELSE 1 END) OVER (PARTITION BY {alike}) AS _cdc_copies, "
@@ -86,7 +86,7 @@ def _settle(transaction: Transaction, target: str, table: Table, changes: str) -
 def _take_away(transaction: Transaction, target: str, table: Table) -> bool:
     """Delete from `target` the rows that `sums` has more deletes than inserts of, if all are there."""
     going = "(SELECT *, rowid AS _cdc_number FROM sums WHERE _cdc_gone AND _cdc_nth = 1 AND _cdc_copies < 0)"
-    both = zip(_told_apart_by(table, "t"), _told_apart_by(table, "s"), strict=True)
+    both = zip(told_apart_by(table, "t"), told_apart_by(table, "s"), strict=True)
     transaction.run(
         "CREATE OR REPLACE TEMP TABLE going AS SELECT found FROM ("
         "SELECT t.rowid AS found, s._cdc_copies AS copies, "
@@ -103,7 +103,7 @@ def _take_away(transaction: Transaction, target: str, table: Table) -> bool:
     return bool(wanted == found)
 
 
-def _told_apart_by(table: Table, alias: str) -> Iterator[str]:
+def told_apart_by(table: Table, alias: str) -> Iterator[str]:
     """What is equal for two rows if, and only if, they are the same to PostgreSQL's log."""
     for column in table.columns:
         cell = f"{alias}.{quoted(column.name)}"
