@@ -110,8 +110,12 @@ class Awaited:
 def compare(
     capture: ChangeCapture, sink: Sink, tables: Iterable[TableName] | None = None
 ) -> Iterator[Comparison]:
-    """What `verify` finds."""
-    return (event for event in verify(capture, sink, tables) if isinstance(event, Comparison))
+    """What `verify` finds; an error if a table cannot be compared."""
+    for event in verify(capture, sink, tables):
+        if isinstance(event, Comparison):
+            if event.obstacle:
+                raise CaptureError(f"{event.table} cannot be compared: {event.obstacle}")
+            yield event
 
 
 def verify(
@@ -154,11 +158,10 @@ def _begun(capture: ChangeCapture, sink: Sink, work: Iterable[_Work]) -> Iterato
     """Have all that is not ended look at the definitions of now."""
     held = sink.tables()
     selected = capture.select(held).tables
-    for each in work:
-        if not each.ended:
-            each.begin(selected.get(each.name), held.get(each.name))
-            if each.ended:
-                yield each.result()
+    for each in [each for each in work if not each.ended]:
+        each.begin(selected.get(each.name), held.get(each.name))
+        if each.ended:
+            yield each.result()
 
 
 def _read(

@@ -35,14 +35,14 @@ class DuckDBAudit(Audit):
         self._key = ", ".join(map(quoted, table.key)) or PRINT
         number = next(_numbers)
         self._source, self._copy, self._keys = (
-            f"temp.audit_{what}_{number}" for what in ("source", "copy", "keys")
+            f"audit_{what}_{number}" for what in ("source", "copy", "keys")
         )
         no_rows = pa.RecordBatchReader.from_batches(table.schema, [])
         with file.aside() as transaction, transaction.handing("no_rows", no_rows):
-            transaction.run(f"CREATE TABLE {self._source} AS {self._of('no_rows', at=False)}")
-            transaction.run(f"CREATE TABLE {self._keys} AS SELECT {self._key} FROM {self._source}")
+            transaction.run(f"CREATE TEMP TABLE {self._source} AS {self._of('no_rows', at=False)}")
+            transaction.run(f"CREATE TEMP TABLE {self._keys} AS SELECT {self._key} FROM {self._source}")
             transaction.run(
-                f"CREATE TABLE {self._copy} AS SELECT *, 0::UBIGINT AS {LSN_COLUMN} FROM {self._source}"
+                f"CREATE TEMP TABLE {self._copy} AS SELECT *, 0::UBIGINT AS {LSN_COLUMN} FROM {self._source}"
             )
 
     def drop(self) -> None:
