@@ -94,7 +94,8 @@ def _lines(found: Comparison) -> Iterator[str]:
     open_ = f", {found.not_judged:,} that change all the time not judged" if found.not_judged else ""
     yield f"{found.table}: {found.rows:,} rows, {said}{open_}"
     for kind in ("missing", "changed", "extra"):
-        yield from _keys(kind, pa.concat_tables([keys for _, keys in getattr(found, kind)] or [pa.table({})]))
+        if of_kind := [keys for _, keys in getattr(found, kind)]:
+            yield from _keys(kind, pa.concat_tables(of_kind))
 
 
 def _keys(kind: str, keys: pa.Table) -> Iterator[str]:
