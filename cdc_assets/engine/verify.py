@@ -8,9 +8,8 @@ that the copy has not got was either deleted meanwhile, or is missing: if a late
 very same version of it, it was there all the time. So no difference is made up; rows that change
 all the time end as not judged.
 
-Where a table has no key, rows that are equal are counted. More of them in the copy than at the
-source, without those that were written later, are too many. Less may have been deleted, so they
-are missing only if that is so in several snapshots.
+Where a table has no key, rows that are equal are counted, and no version tells one from another. So
+they differ only if that is so each time, with the same counts on both sides, in several snapshots.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ import pyarrow.compute as pc
 
 from ..errors import CaptureError, CdcError, CopyReplaced, SlotInUse, TableRewritten, UnfaithfulValue
 from ..model import (
+    AT_SOURCE,
     COPIES,
     LSN,
     PRINT,
@@ -48,8 +48,8 @@ KEYS = 10_000
 """How many are looked up in one query."""
 _ROUNDS = 6
 """How many snapshots are made at most."""
-_KEYLESS_ROUNDS = 3
-"""In how many of them rows without a key have to be missing."""
+_KEYLESS_ROUNDS = 4
+"""In how many of them rows without a key have to differ."""
 _LOOK_EVERY = 0.25
 _STILL = 5.0
 """Seconds: between looks at how far another process's stream has got; and after which, if it has got
@@ -257,8 +257,9 @@ class _Work:
         self._absent: pa.Table | None = None
         """Keys of those that the copy, later, had not got."""
         self._looks = 0
-        self._fewer: dict[int, int] = {}
-        """Without a key: of which rows there were too few in every look, and how many at least."""
+        self._lasting: dict[int, tuple[int, int]] = {}
+        """Without a key: which rows were the same in every look, and not the same on both sides."""
+        self._not_judged = 0
 
     def begin(self, table: Table | None, held: Held | None) -> None:
         """A round, with what is said of the table now."""
@@ -331,18 +332,17 @@ class _Work:
             self._end()
 
     def _judge_keyless(self, lsn: LSN, judgement: Judgement) -> None:
-        absent = dict(zip(*(judgement.absent[name].to_pylist() for name in (PRINT, COPIES)), strict=True))
-        if self._looks:
-            absent = {row: min(copies, self._fewer.get(row, 0)) for row, copies in absent.items()}
-        self._fewer = {row: copies for row, copies in absent.items() if copies}
-        self._lsn, self._extra = lsn, []
-        _add(self._extra, lsn, judgement.extra)
+        found = _counts(judgement.extra, -1) | _counts(judgement.absent, 1)
+        self._lsn = lsn
         self._looks += 1
-        if self._looks == _KEYLESS_ROUNDS:
-            rows = {PRINT: [*self._fewer], COPIES: [*self._fewer.values()]}
-            _add(self._missing, lsn, pa.table(rows, judgement.absent.schema))
-            self._fewer = {}
-        if self._looks == _KEYLESS_ROUNDS or not self._fewer:
+        self._lasting = found if self._looks == 1 else dict(found.items() & self._lasting.items())
+        if not found:
+            self._end()
+        elif self._looks == _KEYLESS_ROUNDS:
+            last = pa.array([*self._lasting], pa.uint64())
+            for of_kind, rows in ((self._missing, judgement.absent), (self._extra, judgement.extra)):
+                _add(of_kind, lsn, rows.filter(pc.is_in(rows[PRINT], last)))
+            self._not_judged = len(found) - len(self._lasting)
             self._end()
 
     def _again(self, error: CdcError) -> None:
@@ -350,6 +350,8 @@ class _Work:
         self._definition, self.waits, self._obstacle = None, False, str(error)
 
     def result(self) -> Comparison:
+        if not self.ended and self.keys is None:
+            self._obstacle = self._obstacle or "it was altered meanwhile"
         if self._obstacle:
             return Comparison(self.name, obstacle=self._obstacle)
         return Comparison(
@@ -360,7 +362,7 @@ class _Work:
             self._missing,
             self._changed,
             self._extra,
-            not_judged=sum(self._fewer.values()) if not self.table.key else len(self.keys or ()),
+            not_judged=self._not_judged if self.keys is None else len(self.keys),
         )
 
 
@@ -375,6 +377,12 @@ def _add(found: Found, lsn: LSN, keys: pa.Table) -> None:
 def _each(keys: pa.Table) -> list[str]:
     """Something to tell each of `keys` by."""
     return [str(row) for row in keys.to_pylist()]
+
+
+def _counts(rows: pa.Table, sign: int) -> dict[int, tuple[int, int]]:
+    """Of each row, how many the source had, and how many more than the copy."""
+    prints, copies, at_source = (rows[name].to_pylist() for name in (PRINT, COPIES, AT_SOURCE))
+    return {one: (there, sign * more) for one, more, there in zip(prints, copies, at_source, strict=True)}
 
 
 def _count(found: Found) -> int:

@@ -2,6 +2,7 @@
 The words the rest of the package speaks in. Imports nothing but NumPy and Arrow.
 """
 
+from .audit import AT_SOURCE as AT_SOURCE
 from .audit import COPIES as COPIES
 from .audit import PRINT as PRINT
 from .audit import Audit as Audit

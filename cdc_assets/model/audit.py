@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from .lsn import LSN
 
-PRINT, COPIES = "_cdc_print", "_cdc_copies"
-"""In place of a key where a table has none: a number that equal rows have in common, and of how many
-rows it is said."""
+PRINT, COPIES, AT_SOURCE = "_cdc_print", "_cdc_copies", "_cdc_at_source"
+"""In place of a key where a table has none: a number that equal rows have in common, of how many of
+them something is said, and how many the source had."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Judgement:
     A row of the copy that was written up to that LSN has not changed since, or it would not be
     there any more. So it is what the source had, or it is wrong. Of the others nothing is known
     yet. All are tables of keys.
+
+    Where there is no key, equal rows that come and go leave one that was written before. So too many
+    rows written up to the LSN, or too few whenever written, are only a sign that something is wrong.
     """
 
     changed: pa.Table

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from ..errors import CopyReplaced, SeedOutdated, SinkError
 from ..model import (
+    AT_SOURCE,
     COPIES,
     DELETE,
     INSERT,
@@ -429,9 +430,10 @@ class _MemoryAudit(Audit):
 
     def _judge_copies(self, copy: Rows, at: LSN) -> Judgement:
         source = Counter({key: len(rows) for key, rows in self._source.items()})
-        there = Counter({key: sum(lsn <= at for lsn, _ in versions) for key, versions in copy.items()})
-        none = _prints(Counter())
-        return Judgement(none, _prints(there - source), _prints(source - there), none)
+        here = Counter({key: len(versions) for key, versions in copy.items()})
+        earlier = Counter({key: sum(lsn <= at for lsn, _ in versions) for key, versions in copy.items()})
+        none, extra, absent = (_prints(rows, source) for rows in (Counter(), earlier - source, source - here))
+        return Judgement(none, extra, absent, none)
 
 
 def _content(table: Table, row: Row) -> Key:
@@ -439,10 +441,14 @@ def _content(table: Table, row: Row) -> Key:
     return tuple(repr(row.get(name)) for name in table.names)
 
 
-def _prints(rows: Counter[Key]) -> pa.Table:
+def _prints(rows: Counter[Key], source: Counter[Key]) -> pa.Table:
     numbers = [hash(key) % (1 << 64) for key in rows]
     return pa.table(
-        {PRINT: pa.array(numbers, pa.uint64()), COPIES: pa.array(list(rows.values()), pa.int64())}
+        {
+            PRINT: pa.array(numbers, pa.uint64()),
+            COPIES: pa.array([*rows.values()], pa.int64()),
+            AT_SOURCE: pa.array([source[key] for key in rows], pa.int64()),
+        }
     )
 
 

@@ -16,7 +16,7 @@ from itertools import count
 import pyarrow as pa
 
 from ...errors import CopyReplaced
-from ...model import COPIES, LSN, PRINT, Audit, Judgement, Table
+from ...model import AT_SOURCE, COPIES, LSN, PRINT, Audit, Judgement, Table
 from .file import DuckDBFile, Transaction, named, quoted
 from .merge import LSN_COLUMN, same_key
 from .multiset import told_apart_by
@@ -129,21 +129,20 @@ class DuckDBAudit(Audit):
         return Judgement(**found)
 
     def _copies(self, transaction: Transaction, at: LSN) -> Judgement:
-        counted = f"SELECT {PRINT}, count(*) AS {COPIES} FROM"
-        copy = f"{self._copy} WHERE {LSN_COLUMN} <= {int(at)}"
         rows = (
-            f"({counted} {self._source} GROUP BY ALL) s FULL JOIN ({counted} {copy} GROUP BY ALL) c "
-            f"USING ({PRINT})"
+            f"(SELECT {PRINT}, count(*) AS there FROM {self._source} GROUP BY ALL) FULL JOIN "
+            f"(SELECT {PRINT}, count(*) AS here, count(*) FILTER ({LSN_COLUMN} <= {int(at)}) AS earlier "
+            f"FROM {self._copy} GROUP BY ALL) USING ({PRINT})"
         )
 
-        def more(one: str, other: str, where: str = "true") -> pa.Table:
+        def more(one: str, other: str) -> pa.Table:
             return transaction.arrow(
-                f"SELECT {PRINT}, {one}.{COPIES} - coalesce({other}.{COPIES}, 0) AS {COPIES} FROM {rows} "
-                f"WHERE {one}.{COPIES} > coalesce({other}.{COPIES}, 0) AND {where}"
+                f"SELECT {PRINT}, {one} - {other} AS {COPIES}, coalesce(there, 0) AS {AT_SOURCE} FROM {rows} "
+                f"WHERE {one} > {other}"
             )
 
-        none = more("s", "c", "false")
-        return Judgement(none, more("c", "s"), more("s", "c"), none)
+        extra, absent = more("earlier", "coalesce(there, 0)"), more("there", "coalesce(here, 0)")
+        return Judgement(extra.slice(0, 0), extra, absent, extra.slice(0, 0))
 
 
 def _together(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
