@@ -1,8 +1,8 @@
 """
 The check of each copy against its source: executed by hand or on a schedule, never by the stream.
 
-It reads the whole table. So a run that materializes tables leaves it out, and it is given by runs
-of checks alone.
+It reads the whole table. So where tables are selected to be materialized, whose checks Dagster then
+selects too, it is left out; a job that includes it by name or selection gives it.
 """
 
 import time
@@ -37,7 +37,7 @@ def verified_checks(config: CdcConfig, tables: Sequence[TableName]) -> dg.AssetC
     @dg.multi_asset_check(name=names.verify_op, specs=specs, can_subset=True)
     def verify(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         if context.run.asset_selection:
-            context.log.info("tables are materialized here; the checks are for runs of their own")
+            context.log.info("tables are materialized here; their checks are for a job of their own")
             return
         wanted = {key.asset_key for key in context.selected_asset_check_keys}
         pipeline = build(config)
