@@ -14,6 +14,7 @@ Every error this package raises on purpose::
     |__SinkError                the destination refused or failed
        |__SinkBusy              another process holds the destination
        |__SeedOutdated          rows for a seed that is not under way, or no longer
+       |__CopyReplaced          a copy that is not, or no longer, what it is compared as
 
 A message says what was found, as PostgreSQL words its own: one line, no capital,
 no full stop, never a row's value or a secret. A hint says what to do: a sentence,
@@ -79,4 +80,8 @@ class SinkBusy(SinkError):
 
 
 class SeedOutdated(SinkError):
+    pass
+
+
+class CopyReplaced(SinkError):
     pass

@@ -17,6 +17,7 @@ from .reseed import reseed
 from .status import status
 from .sync import sync
 from .teardown import teardown
+from .verify import verify
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,7 +26,7 @@ def cli() -> None:
     """PostgreSQL change data capture as Dagster assets."""
 
 
-for command in (demo, check, sync, status, reseed, teardown):
+for command in (demo, check, sync, status, verify, reseed, teardown):
     cli.add_command(command)
 
 

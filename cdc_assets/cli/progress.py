@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from ..engine import Loaded, Step
+from ..engine import Loaded, Read, Step
 from ..model import Held, TableName
 
 _EVERY = 5.0
@@ -38,6 +38,8 @@ class Report(Protocol):
     ) -> None: ...
 
     def loaded(self, event: Loaded, held: Mapping[TableName, Held]) -> None: ...
+
+    def compared(self, event: Read) -> None: ...
 
     def streamed(self, step: Step) -> None: ...
 
@@ -92,6 +94,9 @@ class _Lines:
             f"{event.rows:,} rows at {event.lsn}"
         )
 
+    def compared(self, event: Read) -> None:
+        """Nothing: a table is said to be compared when it is."""
+
     def streamed(self, step: Step) -> None:
         self._changes += step.batch.size
         for name in step.applied.seeded:
@@ -118,7 +123,7 @@ class _Bars:
         )
         self._began = time.monotonic()
         self._tasks: dict[TableName, TaskID] = {}
-        self._stream = self._progress.add_task("stream", total=None, rows=0, rate=0.0)
+        self._stream: TaskID | None = None
         self._changes = 0
 
     def __enter__(self) -> _Bars:
@@ -130,18 +135,24 @@ class _Bars:
 
     def loaded(self, event: Loaded, held: Mapping[TableName, Held]) -> None:
         table = held[event.table]
-        if event.table not in self._tasks:
-            self._tasks[event.table] = self._progress.add_task(str(event.table), rows=0, rate=0.0)
-        task = self._tasks[event.table]
-        rows = self._progress.tasks[task].fields["rows"] + event.rows
-        self._progress.update(
-            task, total=table.chunks, completed=table.chunks_loaded, rows=rows, rate=self._rate(rows)
-        )
+        self._read(event.table, event.rows, table.chunks_loaded, table.chunks)
+
+    def compared(self, event: Read) -> None:
+        self._read(event.table, event.rows, event.chunks, event.of)
+
+    def _read(self, name: TableName, rows: int, chunks: int, of: int) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(str(name), rows=0, rate=0.0)
+        task = self._tasks[name]
+        rows += self._progress.tasks[task].fields["rows"]
+        self._progress.update(task, total=of, completed=chunks, rows=rows, rate=self._rate(rows))
 
     def streamed(self, step: Step) -> None:
         self._changes += step.batch.size
         for said in _definitions(step):
             self._progress.console.print(said, markup=False, highlight=False)
+        if self._stream is None:
+            self._stream = self._progress.add_task("stream", total=None, rows=0, rate=0.0)
         self._progress.update(
             self._stream,
             description=f"stream {step.batch.lsn}",

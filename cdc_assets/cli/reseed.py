@@ -38,7 +38,7 @@ def reseed(path: Path, tables: tuple[str, ...], every: bool) -> None:
     running = pipeline(path)
     names = _names(running, tables)
     _mark(running, names)
-    show(running, _seeded(running, names))
+    show(running, seeded(running, names))
 
 
 def _names(running: Pipeline, tables: tuple[str, ...]) -> list[TableName]:
@@ -59,7 +59,7 @@ def _mark(running: Pipeline, names: list[TableName]) -> None:
         running.sink.mark_unseeded(name, "asked for", in_step=in_step)
 
 
-def _seeded(running: Pipeline, names: list[TableName]) -> Iterator[Loaded | Step]:
+def seeded(running: Pipeline, names: list[TableName]) -> Iterator[Loaded | Step]:
     try:
         yield from engine.catch_up(running.capture, running.sink, readers=running.config.seed.readers)
     except SlotInUse:

@@ -20,6 +20,7 @@ from .stream import stream_assets
 from .supervisor import supervisor
 from .tables import KnownTable, known_tables
 from .translator import CdcAssetProps, CdcTranslator, Role, io_manager_key
+from .verified import verified_checks
 
 
 def build_cdc_definitions(
@@ -57,6 +58,7 @@ def build_cdc_definitions(
             *(snapshot_assets(config, table.name, specs.of(Role.SNAPSHOT, table)) for table in tables),
             stream,
         ],
+        asset_checks=[verified_checks(config, [table.name for table in tables])],
         jobs=[job],
         sensors=[supervisor(config, status)],
         resources={io_manager_key(names): MirrorIOManager(config)},

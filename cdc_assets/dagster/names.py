@@ -63,6 +63,10 @@ class Names:
         return {STREAM_TAG: self.pipeline, "dagster/max_retries": "0"}
 
     @property
+    def verify_op(self) -> str:
+        return f"{self.pipeline}_verify"
+
+    @property
     def supervisor(self) -> str:
         return f"{self.pipeline}_supervisor"
 

@@ -2,8 +2,7 @@
 Puts capture and sink in order. Where the guarantees are made.
 """
 
-from .compare import Comparison as Comparison
-from .compare import compare as compare
+from .mend import mend as mend
 from .prepare import prepare as prepare
 from .seed import Loaded as Loaded
 from .seed import load as load
@@ -14,3 +13,8 @@ from .stream import Step as Step
 from .stream import stream as stream
 from .sync import catch_up as catch_up
 from .sync import follow as follow
+from .verify import Awaited as Awaited
+from .verify import Comparison as Comparison
+from .verify import Read as Read
+from .verify import compare as compare
+from .verify import verify as verify

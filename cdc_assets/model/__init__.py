@@ -2,6 +2,12 @@
 The words the rest of the package speaks in. Imports nothing but NumPy and Arrow.
 """
 
+from .audit import AT_SOURCE as AT_SOURCE
+from .audit import COPIES as COPIES
+from .audit import PRINT as PRINT
+from .audit import Audit as Audit
+from .audit import Differences as Differences
+from .audit import Judgement as Judgement
 from .capture import ChangeCapture as ChangeCapture
 from .capture import Chunk as Chunk
 from .capture import Position as Position
@@ -22,7 +28,6 @@ from .lsn import LSN as LSN
 from .net import NetChanges as NetChanges
 from .net import net as net
 from .sink import Applied as Applied
-from .sink import Differences as Differences
 from .sink import Sink as Sink
 from .table import Column as Column
 from .table import Evidence as Evidence

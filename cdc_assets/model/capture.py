@@ -61,6 +61,15 @@ class Snapshot(Protocol):
     def read_keys(self, table: Table, keys: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """The rows that have one of `keys`."""
 
+    def versions(self, table: Table, keys: pa.RecordBatch) -> Sequence[str | None]:
+        """Of each of `keys`, what is another after every change to its row; None where there is no row."""
+
+    def holding(self, table: Table, keys: pa.RecordBatch, chunks: Sequence[Chunk]) -> set[Chunk]:
+        """Which of `chunks` the rows of `keys` are in.
+
+        Raises `TableRewritten` if one is in none: they were planned for other pages.
+        """
+
 
 class ChangeCapture(ABC):
     """A source that can say what changed.

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from .audit import Audit
 from .capture import Chunk, Position
 from .changes import ChangeBatch
 from .held import Held, TableState
@@ -29,17 +31,6 @@ class Applied:
     """Tables whose copy was given another definition, and what changed."""
     incomplete: bool = False
     """A seed waits for rows to be read again: see `missing`."""
-
-
-@dataclass(frozen=True)
-class Differences:
-    """How many rows are on one side only; a row that differs is on each."""
-
-    source_only: int
-    copy_only: int
-
-    def __bool__(self) -> bool:
-        return bool(self.source_only or self.copy_only)
 
 
 class Sink(ABC):
@@ -86,8 +77,12 @@ class Sink(ABC):
         """The copy, as any reader sees it, without columns of ours."""
 
     @abstractmethod
-    def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
-        """Hold the copy of `table` against `rows`, all that the source has."""
+    def audit(self, table: Table) -> AbstractContextManager[Audit]:
+        """Hold the copy of `table` against its source, while it goes on following the stream."""
+
+    @abstractmethod
+    def remove(self, table: TableName, keys: pa.Table, *, at: LSN) -> None:
+        """Take away the rows of `keys` that were written up to `at`, where the source had none."""
 
     def is_seeded(self, table: TableName) -> bool:
         held = self.tables().get(table)

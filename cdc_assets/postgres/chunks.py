@@ -68,6 +68,9 @@ class PageRange(NamedTuple):
     def leaf(self) -> TableName:
         return TableName(self.schema, self.name)
 
+    def has(self, oid: int, page: int) -> bool:
+        return oid == self.oid and self.first <= page and (self.end is None or page < self.end)
+
     def condition(self) -> sql.Composable:
         """https://www.postgresql.org/docs/current/ddl-system-columns.html (ctid)"""
         first = sql.SQL("ctid >= {}::pg_catalog.tid").format(f"({self.first},0)")

@@ -16,6 +16,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pyarrow as pa
 from psycopg import RawCursor, errors, sql
@@ -65,6 +66,36 @@ class WalSnapshot:
                 raise _reading_failed(error, table.name) from error
 
     def read_keys(self, table: Table, keys: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        cells = sql.SQL(", ").join(_text(sql.Identifier("t", name)) for name in table.names)
+        rows = self._of_keys(table, keys, cells)
+        columns = zip(*rows, strict=True) if rows else ([] for _ in table.columns)
+        arrays = [
+            types.from_text(column, Cells.of(pa.array(values, pa.large_string())), table.name)
+            for column, values in zip(table.columns, columns, strict=True)
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, schema=table.schema)
+
+    def versions(self, table: Table, keys: pa.RecordBatch) -> list[str | None]:
+        """By xmin, the transaction that wrote the row; of what it wrote, only the last is ever seen.
+        https://www.postgresql.org/docs/current/ddl-system-columns.html"""
+        versions: list[str | None] = [None] * keys.num_rows
+        for number, version in self._of_keys(table, keys, sql.SQL("k._cdc_number, t.xmin::pg_catalog.text")):
+            versions[number - 1] = version
+        return versions
+
+    def holding(self, table: Table, keys: pa.RecordBatch, chunks: Sequence[Chunk]) -> set[Chunk]:
+        page = sql.SQL("DISTINCT t.tableoid::int8, (t.ctid::pg_catalog.text::pg_catalog.point)[0]::int8")
+        ranges = [(pages, chunk) for chunk in chunks for pages in PageRange.parse(chunk)]
+        found = set()
+        for oid, number in self._of_keys(table, keys, page):
+            chunk = next((chunk for pages, chunk in ranges if pages.has(oid, number)), None)
+            if chunk is None:
+                raise _rewritten(table.name)
+            found.add(chunk)
+        return found
+
+    def _of_keys(self, table: Table, keys: pa.RecordBatch, wanted: sql.Composable) -> list[tuple[Any, ...]]:
+        """What is wanted of the rows, called t, that have one of `keys`, called k."""
         names = keys.schema.names
         of_key = [column for name in names for column in table.columns if column.name == name]
         with self._transaction() as connection:
@@ -73,10 +104,10 @@ class WalSnapshot:
             # The row filter names columns as they are, and so must not see those of the keys; which
             # come as text, there being no array of which the elements are arrays.
             query = sql.SQL(
-                "SELECT {} FROM (SELECT {} FROM {} WHERE true{}) t "
-                "JOIN (SELECT {} FROM unnest({}) AS k({})) k ON {}"
+                "SELECT {} FROM (SELECT {}, tableoid, ctid, xmin FROM {} WHERE true{}) t "
+                "JOIN (SELECT {}, _cdc_number FROM unnest({}) WITH ORDINALITY AS k({}, _cdc_number)) k ON {}"
             ).format(
-                sql.SQL(", ").join(_text(sql.Identifier("t", name)) for name in table.names),
+                wanted,
                 sql.SQL(", ").join(map(sql.Identifier, table.names)),
                 sql.Identifier(*table.name),
                 self._row_filter(table),
@@ -90,15 +121,9 @@ class WalSnapshot:
             given = [types.written(column, keys[column.name]) for column in of_key]
             try:
                 # A raw cursor: a name or a row filter may have a percent sign in it.
-                rows = RawCursor(connection).execute(query, given).fetchall()
+                return RawCursor(connection).execute(query, given).fetchall()
             except (errors.UndefinedTable, errors.UndefinedColumn) as error:
                 raise _rewritten(table.name) from error
-        columns = zip(*rows, strict=True) if rows else ([] for _ in table.columns)
-        arrays = [
-            types.from_text(column, Cells.of(pa.array(values, pa.large_string())), table.name)
-            for column, values in zip(table.columns, columns, strict=True)
-        ]
-        yield pa.RecordBatch.from_arrays(arrays, schema=table.schema)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:

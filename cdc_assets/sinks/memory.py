@@ -12,23 +12,28 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from ..errors import SeedOutdated, SinkError
+from ..errors import CopyReplaced, SeedOutdated, SinkError
 from ..model import (
+    AT_SOURCE,
+    COPIES,
     DELETE,
     INSERT,
     LSN,
+    PRINT,
     Applied,
+    Audit,
     ChangeBatch,
     Chunk,
-    Differences,
     Evolution,
     Held,
+    Judgement,
     Position,
     Sink,
     Table,
@@ -133,11 +138,28 @@ class MemorySink(Sink):
             raise SinkError(f"there is no copy of {table}", hint="cdc-assets sync makes one.")
         return pa.Table.from_pylist(self._rows(table), self._tables[table].schema)
 
+    @contextmanager
+    def audit(self, table: Table) -> Iterator[Audit]:
+        yield _MemoryAudit(self, table)
+
     @_alone
-    def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
-        source = Counter(tuple(row.values()) for batch in rows for row in batch.to_pylist())
-        copy = Counter(tuple(row.values()) for row in self._rows(table.name))
-        return Differences((source - copy).total(), (copy - source).total())
+    def as_compared(self, table: Table) -> Rows:
+        """The copy, if it is one of `table` that is kept in step."""
+        if not self.is_seeded(table.name) or self._tables[table.name] != table:
+            raise CopyReplaced(
+                f"the copy of {table.name} is not of the table that was read", hint="compare it again."
+            )
+        return dict(self.copies[table.name])
+
+    @_alone
+    def remove(self, table: TableName, keys: pa.Table, *, at: LSN) -> None:
+        copy = dict(self.copies[table])
+        for row in keys.to_pylist():
+            key = _key(self._tables[table], row)
+            left = [version for version in copy.pop(key, []) if version[0] > at]
+            if left:
+                copy[key] = left
+        self.copies[table] = copy
 
     @_alone
     def mark_unseeded(self, table: TableName, reason: str, *, in_step: bool = False) -> None:
@@ -379,6 +401,65 @@ class MemorySink(Sink):
         return True
 
 
+class _MemoryAudit(Audit):
+    def __init__(self, sink: MemorySink, table: Table) -> None:
+        self._sink, self._table = sink, table
+        self._lock = threading.Lock()
+        self._source: dict[Key, list[Row]] = {}
+
+    def take(self, rows: Iterable[pa.RecordBatch]) -> int:
+        count = 0
+        for batch in rows:
+            with self._lock:
+                for row in batch.to_pylist():
+                    self._source.setdefault(_key(self._table, row), []).append(row)
+            count += batch.num_rows
+        return count
+
+    def judge(self, at: LSN, keys: pa.Table | None = None) -> Judgement:
+        copy = self._sink.as_compared(self._table)
+        if not self._table.key:
+            return self._judge_copies(copy, at)
+        judged: dict[str, list[Key]] = {"changed": [], "extra": [], "absent": [], "later": []}
+        wanted = None if keys is None else {_key(self._table, row) for row in keys.to_pylist()}
+        for key in {*self._source, *copy} if wanted is None else wanted:
+            source, versions = self._source.get(key, []), copy.get(key, [])
+            if not versions:
+                judged["absent"] += [key] if source else []
+            elif len(versions) == 1 and versions[0][0] > at:
+                judged["later"].append(key)
+            elif not source:
+                judged["extra"].append(key)
+            elif [_content(self._table, row) for _, row in versions] != [_content(self._table, source[0])]:
+                judged["changed"].append(key)
+        return Judgement(
+            **{name: pa.Table.from_batches([_keys(self._table, keys)]) for name, keys in judged.items()}
+        )
+
+    def _judge_copies(self, copy: Rows, at: LSN) -> Judgement:
+        source = Counter({key: len(rows) for key, rows in self._source.items()})
+        here = Counter({key: len(versions) for key, versions in copy.items()})
+        earlier = Counter({key: sum(lsn <= at for lsn, _ in versions) for key, versions in copy.items()})
+        none, extra, absent = (_prints(rows, source) for rows in (Counter(), earlier - source, source - here))
+        return Judgement(none, extra, absent, none)
+
+
+def _content(table: Table, row: Row) -> Key:
+    """As text, a zero with a sign is not one without, and not-a-number is itself."""
+    return tuple(repr(row.get(name)) for name in table.names)
+
+
+def _prints(rows: Counter[Key], source: Counter[Key]) -> pa.Table:
+    numbers = [hash(key) % (1 << 64) for key in rows]
+    return pa.table(
+        {
+            PRINT: pa.array(numbers, pa.uint64()),
+            COPIES: pa.array([*rows.values()], pa.int64()),
+            AT_SOURCE: pa.array([source[key] for key in rows], pa.int64()),
+        }
+    )
+
+
 @dataclass
 class _Step:
     """What a batch, or a look at the catalog, brings about."""
@@ -493,6 +574,5 @@ def _each(changes: TableChanges) -> Iterator[_Change]:
 
 def _key(table: Table, row: Row) -> Key:
     if not table.key:
-        # As text, a zero with a sign is not one without, and not-a-number is itself.
-        return tuple(repr(row[name]) for name in table.names)
+        return _content(table, row)
     return tuple(row[name] for name in table.key)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -178,3 +179,25 @@ class _ReplaySnapshot:
         for rows in self.capture._rows_of(table):
             found = [key in wanted for key in rows.select(keys.schema.names).to_pylist()]
             yield arrow.take_rows(rows, np.flatnonzero(found))
+
+    def versions(self, table: Table, keys: pa.RecordBatch) -> list[str | None]:
+        rows = {str(_key(table, row)): str(row) for row in self._rows(table)}
+        return [rows.get(str(_key(table, key))) for key in keys.to_pylist()]
+
+    def holding(self, table: Table, keys: pa.RecordBatch, chunks: Sequence[Chunk]) -> set[Chunk]:
+        wanted = [_key(table, key) for key in keys.to_pylist()]
+        if not {*chunks} <= {*self.capture.plan(table)}:
+            raise TableRewritten(f"table {table.name} was rewritten since its chunks were planned")
+        return {
+            chunk
+            for chunk in chunks
+            for row in self.capture._rows_of(table)[int(chunk.key)].to_pylist()
+            if _key(table, row) in wanted
+        }
+
+    def _rows(self, table: Table) -> list[dict[str, Any]]:
+        return [row for rows in self.capture._rows_of(table) for row in rows.to_pylist()]
+
+
+def _key(table: Table, row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in table.key)

@@ -30,8 +30,9 @@ from changes import (
 )
 from changes import truncate as truncation
 
-from cdc_assets.errors import SeedOutdated, SinkError
+from cdc_assets.errors import CopyReplaced, SeedOutdated, SinkError
 from cdc_assets.model import (
+    COPIES,
     LSN,
     Applied,
     Chunk,
@@ -1414,3 +1415,78 @@ def test_values_that_are_equal_and_not_the_same_are_of_two_rows(sink, gone, kept
     apply(sink, commit(300, delete("a", gone, of=measures), become(("a", gone), ("b", gone), of=measures)))
 
     assert [repr(row[1]) for row in events(sink)] == [repr(kept), repr(gone)]
+
+
+# Held against the source
+
+
+Judged = dict[str, list[int]]
+
+
+def judge(
+    sink: Sink, *rows: tuple[Any, ...], at: int, of: Table = ITEMS, keys: tuple[int, ...] = ()
+) -> Judged:
+    """What becomes of the copy where the source had `rows`: keys, or of rows without one how many."""
+    wanted = pa.table({"id": pa.array(keys, pa.int64())}) if keys else None
+    with sink.audit(of) as audit:
+        assert audit.take([record_batch(of, rows[:1]), record_batch(of, rows[1:])]) == len(rows)
+        found = audit.judge(LSN(at), wanted)
+    tables = {"changed": found.changed, "extra": found.extra, "absent": found.absent, "later": found.later}
+    column = "id" if of.key else COPIES
+    return {kind: sorted(keys[column].to_pylist()) for kind, keys in tables.items() if len(keys)}
+
+
+def test_a_copy_that_is_the_same_has_nothing_to_judge(sink):
+    seed(sink, (1, "a", ""), (2, None, "b"))
+
+    assert judge(sink, (2, None, "b"), (1, "a", ""), at=200) == {}
+
+
+def test_of_each_key_it_is_said_on_which_side_it_is_and_whether_it_was_written_since(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""), (3, "c", ""), (4, "d", ""))
+    apply(sink, commit(300, update(4, "later", ""), insert(5, "later", "")))
+
+    found = judge(sink, (1, "a", ""), (2, "not b", ""), (4, "d", ""), (6, "f", ""), at=250)
+
+    assert found == {"changed": [2], "extra": [3], "absent": [6], "later": [4, 5]}
+
+
+def test_only_some_keys_are_judged_if_they_are_named(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""), (3, "c", ""))
+
+    assert judge(sink, (1, "not a", ""), at=200, keys=(1, 2)) == {"changed": [1], "extra": [2]}
+
+
+def test_rows_without_a_key_are_counted_and_those_written_since_are_none_too_many(sink):
+    seed(sink, ("a", ""), ("a", ""), ("b", ""), ("c", ""), of=EVENTS)
+    apply(sink, commit(300, insert("d", "", into=EVENTS), insert("b", "", into=EVENTS)))
+
+    found = judge(sink, ("a", ""), ("b", ""), ("b", ""), ("b", ""), ("c", ""), at=250, of=EVENTS)
+
+    assert found == {"extra": [1], "absent": [1]}
+
+
+def test_a_zero_with_a_sign_is_another_and_not_a_number_is_itself(sink):
+    column = replace(ITEMS.columns[1], oid=701, base=701, type="double precision", arrow=pa.float64())
+    numbers = replace(ITEMS, columns=(ITEMS.columns[0], column))
+    seed(sink, (1, math.nan), (2, 0.0), (3, None), of=numbers)
+
+    assert judge(sink, (1, math.nan), (2, -0.0), (3, None), at=200, of=numbers) == {"changed": [2]}
+
+
+def test_a_copy_of_another_definition_is_not_judged(sink):
+    seed(sink, (1, "a", ""))
+
+    with pytest.raises(CopyReplaced):
+        judge(sink, (1, "a", "", ""), at=200, of=WIDER)
+    with pytest.raises(CopyReplaced):
+        judge(sink, (1, "a", ""), at=200, of=OTHER)
+
+
+def test_rows_that_the_source_had_not_are_removed_unless_they_were_written_since(sink):
+    seed(sink, (1, "a", ""), (2, "b", ""), (3, "c", ""))
+    apply(sink, commit(300, update(2, "later", "")))
+
+    sink.remove(NAME, pa.table({"id": pa.array([1, 2], pa.int64())}), at=LSN(250))
+
+    assert copy(sink) == {2: ("later", ""), 3: ("c", "")}

@@ -106,8 +106,17 @@ class DuckDBFile:
             connection.execute("BEGIN")
             try:
                 yield Transaction(connection)
-            finally:
+            except BaseException:
                 connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")  # of what was put aside
+
+    @contextmanager
+    def aside(self) -> Iterator[Transaction]:
+        """The instance, without the file: what is put into temporary tables there outlasts transactions
+        on the file, and is gone when the file is closed. Each statement is a transaction of its own."""
+        with self._one_at_a_time, _duckdb_errors(self.path):
+            yield Transaction(self._ready())
 
     def _is_there(self) -> bool:
         """Not where one may not look, either."""
@@ -124,24 +133,28 @@ class DuckDBFile:
     @contextmanager
     def _attached(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._one_at_a_time, _duckdb_errors(self.path):
-            if self._instance is None:
-                self._instance = duckdb.connect(
-                    config={
-                        "memory_limit": self._memory_limit,
-                        "temp_directory": f"{self.path}.tmp",
-                        "allow_unsigned_extensions": False,
-                        "autoinstall_known_extensions": False,
-                        # A table has no order, and large inserts cost half without one.
-                        "preserve_insertion_order": False,
-                    }
-                )
+            instance = self._ready()
             self._let_others_in()
-            self._attach(self._instance, read_only)
+            self._attach(instance, read_only)
             try:
-                yield self._instance
+                yield instance
             finally:
-                self._instance.execute(f"DETACH {ALIAS}")
+                instance.execute(f"DETACH {ALIAS}")
                 self._let_go = time.monotonic()
+
+    def _ready(self) -> duckdb.DuckDBPyConnection:
+        if self._instance is None:
+            self._instance = duckdb.connect(
+                config={
+                    "memory_limit": self._memory_limit,
+                    "temp_directory": f"{self.path}.tmp",
+                    "allow_unsigned_extensions": False,
+                    "autoinstall_known_extensions": False,
+                    # A table has no order, and large inserts cost half without one.
+                    "preserve_insertion_order": False,
+                }
+            )
+        return self._instance
 
     def _let_others_in(self) -> None:
         rested = time.monotonic() - self._let_go

@@ -177,9 +177,10 @@ class Seed:
             f"DELETE FROM {self.loaded} l USING {self.delta} d "
             f"WHERE {same_key('l', 'd', self._table.key)} AND l.{LSN_COLUMN} < d.{LSN_COLUMN}"
         )
+        # A row that somebody put there by hand has no LSN.
         transaction.run(
             f"DELETE FROM {self.target} t USING {self.loaded} l WHERE {equal} "
-            f"AND t.{LSN_COLUMN} < l.{LSN_COLUMN}"
+            f"AND coalesce(t.{LSN_COLUMN}, 0) < l.{LSN_COLUMN}"
         )
         transaction.run(
             f"INSERT INTO {self.target} BY NAME SELECT * FROM {self.loaded} l "

@@ -15,9 +15,9 @@ from ...errors import SeedOutdated, SinkError
 from ...model import (
     LSN,
     Applied,
+    Audit,
     ChangeBatch,
     Chunk,
-    Differences,
     Held,
     Position,
     Sink,
@@ -25,7 +25,9 @@ from ...model import (
     TableName,
     TableState,
 )
+from .audit import DuckDBAudit
 from .file import DuckDBFile, Transaction, named, quoted
+from .merge import LSN_COLUMN
 from .seed import gathered, refuse_columns
 from .state import State, TableRecord
 from .taking import Taking, is_complete, seed_of, unseed
@@ -103,20 +105,25 @@ class DuckDBSink(Sink):
             columns = ", ".join(map(quoted, copy.names))
             return found[0].arrow(f"SELECT {columns} FROM {named(*table)}")
 
-    def compare(self, table: Table, rows: Iterable[pa.RecordBatch]) -> Differences:
-        columns = ", ".join(quoted(column.name) for column in table.columns)
-        copy = f"SELECT {columns} FROM {named(*table.name)}"
-        with gathered(table, rows) as reader, self.file.reading() as transaction:
-            if transaction is None:
-                raise SinkError(f"there is no copy of {table.name}", hint="cdc-assets sync makes one.")
-            with transaction.handing("source_rows", reader):
-                transaction.run("CREATE OR REPLACE TEMP TABLE source AS FROM source_rows")
-            ((source_only, copy_only),) = transaction.rows(
-                f"SELECT (SELECT count(*) FROM (FROM source EXCEPT ALL {copy})), "
-                f"(SELECT count(*) FROM ({copy} EXCEPT ALL FROM source))"
+    @contextmanager
+    def audit(self, table: Table) -> Iterator[Audit]:
+        audit = DuckDBAudit(self.file, self._pipeline, table)
+        try:
+            yield audit
+        finally:
+            audit.drop()
+
+    def remove(self, table: TableName, keys: pa.Table, *, at: LSN) -> None:
+        target, names = named(*table), keys.schema.names
+        with self._writing() as (transaction, _), transaction.handing("wanted", keys):
+            columns = ", ".join(map(quoted, names))
+            transaction.run(f"CREATE OR REPLACE TEMP TABLE going AS SELECT {columns} FROM {target} LIMIT 0")
+            transaction.run("INSERT INTO going BY NAME FROM wanted")
+            equal = " AND ".join(f"t.{quoted(name)} IS NOT DISTINCT FROM g.{quoted(name)}" for name in names)
+            transaction.run(
+                f"DELETE FROM {target} t USING going g WHERE {equal} "
+                f"AND coalesce(t.{LSN_COLUMN}, 0) <= {int(at)}"
             )
-            transaction.run("DROP TABLE source")
-            return Differences(source_only, copy_only)
 
     def mark_unseeded(self, table: TableName, reason: str, *, in_step: bool = False) -> None:
         with self._writing() as (transaction, state):
