@@ -12,7 +12,7 @@ https://www.postgresql.org/docs/current/protocol-message-formats.html (CopyData)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,15 @@ class Frames:
 
     def __len__(self) -> int:
         return len(self.start)
+
+    def pieces(self, size: int) -> Iterator[Frames]:
+        """The messages in pieces of about `size` bytes, at least one message each."""
+        begin = 0
+        while begin < len(self):
+            end = int(np.searchsorted(self.end, self.start[begin] + size, "right"))
+            end = max(end, begin + 1)
+            yield self.part(begin, end)
+            begin = end
 
     def __getitem__(self, number: int) -> bytes:
         return self.data[self.start[number] : self.end[number]].tobytes()

@@ -29,6 +29,7 @@ from changes import (
     update,
 )
 from changes import truncate as truncation
+from in_parts import DuckDBInParts, MemoryInParts
 
 from cdc_assets.errors import CopyReplaced, SeedOutdated, SinkError
 from cdc_assets.model import (
@@ -50,6 +51,8 @@ from cdc_assets.sinks.memory import MemorySink
 SINKS: dict[str, Callable[[Path], Sink]] = {
     "memory": lambda folder: MemorySink(),
     "duckdb": lambda folder: DuckDBSink(folder / "copy.duckdb", "shop"),
+    "memory, in parts": lambda folder: MemoryInParts(),
+    "duckdb, in parts": lambda folder: DuckDBInParts(folder / "copy.duckdb", "shop"),
 }
 
 NAME = ITEMS.name

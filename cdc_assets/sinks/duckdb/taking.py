@@ -6,13 +6,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...model import LSN, Applied, Evolution, Table, TableChanges, TableName, TableState, evolution
+from ...model import (
+    LSN,
+    Applied,
+    Evolution,
+    ReplicaIdentity,
+    Table,
+    TableChanges,
+    TableName,
+    TableState,
+    evolution,
+)
+from .doubles import Doubles
 from .evolve import evolve
 from .file import Transaction, named, quoted
 from .merge import merge
 from .multiset import LOST, MultisetSeed, merge_rows
 from .seed import Seed, refuse_columns
 from .state import State, TableRecord
+
+MOVED = "keys moved in a transaction larger than memory, under REPLICA IDENTITY FULL, while it was seeded"
 
 
 class Taking:
@@ -21,6 +34,8 @@ class Taking:
         self._tables = state.tables()
         self._unseeded: dict[TableName, str] = {}
         self._redefined: dict[TableName, str] = {}
+        self._doubles: dict[int, Doubles] = {}
+        """By OID."""
 
     def take(self, changes: TableChanges) -> None:
         """Changes that are not held yet go into the seed, if one is under way, and into the copy, if it
@@ -35,6 +50,9 @@ class Taking:
         if record.seed and (late := changes.after(record.seed_after)):
             if changes.table.doubt or record.seed != changes.table:
                 record = self._unseed(record, evolution(record.seed, changes.table))
+            elif late.continues and late.moved.any() and changes.table.identity is ReplicaIdentity.FULL:
+                # For a moment two rows may have one key, and a seed cannot tell whether they do.
+                record = self._unseed(record, Evolution(obstacle=MOVED))
             else:
                 seed_of(self._transaction, record).keep(late)
                 if late.truncated:
@@ -42,7 +60,8 @@ class Taking:
         if record.live:
             target = named(*record.name)
             if changes.table.key:
-                merge(self._transaction, target, changes)
+                doubles = self._doubles.setdefault(changes.table.oid, Doubles(self._transaction))
+                merge(self._transaction, target, changes, doubles)
             elif not merge_rows(self._transaction, target, changes):
                 self._leave_behind(record, Evolution(obstacle=LOST))
 
