@@ -126,12 +126,7 @@ def _parts(run: TableChanges) -> Iterator[TableChanges]:
     if not begins:
         yield run
         return
-    arrived = run.moved & (run.ops == UPDATE)
-    if (
-        run.table.key
-        and (arrived & ~np.any([*run.unchanged.values(), np.zeros(len(run), bool)], axis=0)).any()
-    ):
-        # A statement that shifts keys, deferred, takes this identity.
+    if run.table.key and _shifts_keys(run):
         run = replace(run, table=replace(run.table, identity=ReplicaIdentity.FULL))
     for begin, end in zip(begins, [*begins[1:], len(run)], strict=True):
         some = slice(begin, end)
@@ -147,6 +142,20 @@ def _parts(run: TableChanges) -> Iterator[TableChanges]:
             truncated=None if begin else run.truncated,
             continues=end < len(run),
         )
+
+
+def _shifts_keys(run: TableChanges) -> bool:
+    """Whether a row takes the key of one that leaves it only later: such a statement takes replica
+    identity FULL, which resends all."""
+    resent = ~np.any([np.zeros(len(run), bool), *run.unchanged.values()], axis=0)
+    taken = set()
+    for number, row in enumerate(run.rows.to_pylist()):
+        key = tuple(row[name] for name in run.table.key)
+        if run.moved[number] and run.ops[number] == UPDATE and resent[number]:
+            taken.add(key)
+        elif run.moved[number] and key in taken:
+            return True
+    return False
 
 
 @dataclass
