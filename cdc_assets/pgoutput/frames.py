@@ -58,8 +58,8 @@ class Frames:
         return len(self.start)
 
     def pieces(self, size: int) -> Iterator[Frames]:
-        """The messages in pieces of about `size` bytes, at least one message each."""
-        begin = 0
+        """The messages in pieces of equal size: of `size` bytes, or up to twice as much."""
+        begin, size = 0, len(self.data) // max(len(self.data) // size, 1) + 1
         while begin < len(self):
             end = int(np.searchsorted(self.end, self.start[begin] + size, "right"))
             end = max(end, begin + 1)

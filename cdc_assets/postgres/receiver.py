@@ -28,7 +28,7 @@ from . import slot
 from .copy import Copy, Refused, copy
 from .session import Connection, server_errors
 
-_READ_AHEAD = 128 << 20
+_READ_AHEAD = 64 << 20
 """Bytes received and not yet taken, beyond which the socket is left alone."""
 _STATUS_INTERVAL = 10.0
 """Seconds between status updates, at most a third of wal_sender_timeout."""
