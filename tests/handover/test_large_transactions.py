@@ -1,0 +1,144 @@
+"""
+Transactions that are too large to be held: there as a whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+from concurrent_writers import TABLES, set_up, writing
+from following import Followed
+from wal_captures import capture, eventually
+
+from cdc_assets import engine, open_duckdb
+from cdc_assets.errors import CaptureError
+from cdc_assets.model import Differences
+from cdc_assets.sinks.duckdb.sink import DuckDBSink
+from cdc_assets.sinks.memory import MemorySink
+
+ROWS = 300_000
+"""Several times of what is held in memory."""
+SET_UP = """
+create table first (id int primary key, note text);
+create table second (id int primary key, note text);
+"""
+LARGE = f"""
+begin;
+insert into first select n, 'note number ' || n from generate_series(1, {ROWS}) n;
+savepoint s; delete from first; insert into second values (0); rollback to s;
+insert into second select n, 'note number ' || n from generate_series(1, {ROWS}) n;
+update first set note = 'last' where id = 1;
+commit
+"""
+
+
+@pytest.fixture
+def source(newest_dsn: str) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    with psycopg.connect(newest_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def followed(newest_dsn, path, source) -> Followed:
+    source.execute(SET_UP)
+    return Followed(newest_dsn, path, capture(newest_dsn).name)
+
+
+def sets_aside(process: int) -> bool:
+    """Whether it has a temporary file, which has no name."""
+    with suppress(FileNotFoundError):
+        files = [file.readlink() for file in Path(f"/proc/{process}/fd").iterdir()]
+        return any(str(file).startswith(tempfile.gettempdir()) and "deleted" in file.name for file in files)
+    return False
+
+
+def seen(path: Path) -> tuple[int, ...]:
+    with open_duckdb(path, timeout=30) as copy:
+        return copy.sql(
+            "select (select count(*) from public.first), (select count(*) from public.second), "
+            "(select count(*) from public.first where note = 'last')"
+        ).fetchall()[0]
+
+
+def test_another_process_sees_all_of_it_or_nothing_also_if_it_is_cut_off_by_a_kill(source, followed, path):
+    with followed.process():
+        eventually(lambda: followed.sink.is_seeded(capture_table("second")))
+    followed.sink.close()
+    source.execute(LARGE)
+    with followed.process() as process:
+        eventually(lambda: sets_aside(process.pid))
+    assert seen(path) == (0, 0, 0)
+
+    with followed.process():
+        views = {seen(path)}
+        while views == {(0, 0, 0)}:
+            views.add(seen(path))
+
+    assert views == {(0, 0, 0), (ROWS, ROWS, 1)}
+
+
+def capture_table(name: str):
+    return TABLES[0]._replace(name=name)
+
+
+def differences(mine, sink) -> dict[str, Differences]:
+    list(engine.catch_up(mine, sink))
+    compared = engine.compare(mine, sink, mine.select().tables)
+    return {each.table.name: each.differences for each in compared}
+
+
+def test_what_is_rolled_back_leaves_nothing(source, newest_dsn):
+    source.execute(SET_UP)
+    mine, sink = capture(newest_dsn, held_bytes=1), MemorySink()
+    list(engine.catch_up(mine, sink))
+    source.execute("begin; insert into first select generate_series(1, 20_000); rollback")
+    source.execute(
+        "begin; insert into first values (-1); savepoint s; delete from first; insert into second "
+        "select generate_series(1, 9000); rollback to s; insert into second values (-2); commit"
+    )
+
+    assert differences(mine, sink) == {"first": Differences(0, 0), "second": Differences(0, 0)}
+    assert (len(sink.rows(capture_table("first"))), len(sink.rows(capture_table("second")))) == (1, 1)
+
+
+def test_the_stream_goes_on_once_a_full_disk_has_room_again(source, newest_dsn, path, full_disk):
+    source.execute(SET_UP)
+    mine, sink = capture(newest_dsn, held_bytes=1 << 20), DuckDBSink(path, "shop")
+    list(engine.catch_up(mine, sink))
+    source.execute("insert into first select n, repeat('n', 100) from generate_series(1, 50_000) n")
+    with full_disk(), pytest.raises(CaptureError, match="cannot be set aside in"):
+        list(engine.catch_up(mine, sink))
+
+    assert differences(mine, sink) == {"first": Differences(0, 0), "second": Differences(0, 0)}
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A disk for temporary files without room."""
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b", buffering=0))
+            yield
+
+    return full
+
+
+@pytest.mark.parametrize("kind", [lambda path: MemorySink(), lambda path: DuckDBSink(path, "shop")])
+def test_under_load_every_transaction_that_is_open_may_be_set_aside(newest_dsn, path, kind):
+    set_up(newest_dsn)
+    mine, sink = capture(newest_dsn, chunk_bytes=16_000, batch_delay=0.05, held_bytes=1), kind(path)
+    settled = threading.Event()
+    with writing(newest_dsn):
+        for _ in engine.follow(mine, sink, stopping=settled.is_set):
+            if all(sink.is_seeded(name) for name in TABLES):
+                settled.set()
+
+    assert differences(mine, sink) == {table.name: Differences(0, 0) for table in TABLES}
