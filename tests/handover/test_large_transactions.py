@@ -18,10 +18,12 @@ from wal_captures import capture, eventually
 
 from cdc_assets import engine, open_duckdb
 from cdc_assets.errors import CaptureError
-from cdc_assets.model import Differences
+from cdc_assets.model import Differences, Sink, TableName
+from cdc_assets.postgres.wal import WalCapture
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 from cdc_assets.sinks.memory import MemorySink
 
+FIRST, SECOND = TableName("public", "first"), TableName("public", "second")
 ROWS = 300_000
 """Several times of what is held in memory."""
 SET_UP = """
@@ -68,7 +70,7 @@ def seen(path: Path) -> tuple[int, ...]:
 
 def test_another_process_sees_all_of_it_or_nothing_also_if_it_is_cut_off_by_a_kill(source, followed, path):
     with followed.process():
-        eventually(lambda: followed.sink.is_seeded(capture_table("second")))
+        eventually(lambda: followed.sink.is_seeded(SECOND))
     followed.sink.close()
     source.execute(LARGE)
     with followed.process() as process:
@@ -83,14 +85,10 @@ def test_another_process_sees_all_of_it_or_nothing_also_if_it_is_cut_off_by_a_ki
     assert views == {(0, 0, 0), (ROWS, ROWS, 1)}
 
 
-def capture_table(name: str):
-    return TABLES[0]._replace(name=name)
-
-
-def differences(mine, sink) -> dict[str, Differences]:
+def differences(mine: WalCapture, sink: Sink) -> dict[TableName, Differences]:
     list(engine.catch_up(mine, sink))
     compared = engine.compare(mine, sink, mine.select().tables)
-    return {each.table.name: each.differences for each in compared}
+    return {each.table: each.differences for each in compared}
 
 
 def test_what_is_rolled_back_leaves_nothing(source, newest_dsn):
@@ -103,8 +101,8 @@ def test_what_is_rolled_back_leaves_nothing(source, newest_dsn):
         "select generate_series(1, 9000); rollback to s; insert into second values (-2); commit"
     )
 
-    assert differences(mine, sink) == {"first": Differences(0, 0), "second": Differences(0, 0)}
-    assert (len(sink.rows(capture_table("first"))), len(sink.rows(capture_table("second")))) == (1, 1)
+    assert differences(mine, sink) == dict.fromkeys((FIRST, SECOND), Differences(0, 0))
+    assert (len(sink.rows(FIRST)), len(sink.rows(SECOND))) == (1, 1)
 
 
 def test_the_stream_goes_on_once_a_full_disk_has_room_again(source, newest_dsn, path, full_disk):
@@ -115,17 +113,17 @@ def test_the_stream_goes_on_once_a_full_disk_has_room_again(source, newest_dsn, 
     with full_disk(), pytest.raises(CaptureError, match="cannot be set aside in"):
         list(engine.catch_up(mine, sink))
 
-    assert differences(mine, sink) == {"first": Differences(0, 0), "second": Differences(0, 0)}
+    assert differences(mine, sink) == dict.fromkeys((FIRST, SECOND), Differences(0, 0))
 
 
 @pytest.fixture
-def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def full_disk(monkeypatch: pytest.MonkeyPatch):
     """A disk for temporary files without room."""
 
     @contextmanager
     def full() -> Iterator[None]:
-        with monkeypatch.context() as patch:
-            patch.setattr(tempfile, "TemporaryFile", lambda **_: Path("/dev/full").open("w+b", buffering=0))
+        with monkeypatch.context() as patch, Path("/dev/full").open("w+b", buffering=0) as file:
+            patch.setattr(tempfile, "TemporaryFile", lambda **_: file)
             yield
 
     return full
@@ -141,4 +139,4 @@ def test_under_load_every_transaction_that_is_open_may_be_set_aside(newest_dsn, 
             if all(sink.is_seeded(name) for name in TABLES):
                 settled.set()
 
-    assert differences(mine, sink) == {table.name: Differences(0, 0) for table in TABLES}
+    assert differences(mine, sink) == dict.fromkeys(TABLES, Differences(0, 0))

@@ -47,6 +47,7 @@ class Conditions:
     batch_bytes: int = 32 << 20
     batch_delay: float = 0.5
     chunk_bytes: int = 64 << 20
+    held_bytes: int = 16 << 20
 
     @classmethod
     def of(cls, seed: int) -> Conditions:
@@ -60,6 +61,7 @@ class Conditions:
             batch_bytes=chance.choice((1, 300, 5_000, 100_000, 32 << 20)),
             batch_delay=chance.choice((0.0, 0.01, 0.1, 0.5)),
             chunk_bytes=chance.choice((8_192, 16_384, 64 << 20)),
+            held_bytes=chance.choice((1, 300, 16 << 20)),
         )
 
 
@@ -95,6 +97,7 @@ class _Player:
             batch_bytes=conditions.batch_bytes,
             batch_delay=conditions.batch_delay,
             chunk_bytes=conditions.chunk_bytes,
+            held_bytes=conditions.held_bytes,
         )
 
     @contextmanager
