@@ -64,7 +64,7 @@ class WalCapture(ChangeCapture):
     """Log received that makes a batch, whether or not `batch_delay` is over."""
     batch_delay: float = 0.5
     """Seconds a change waits for others to share its batch."""
-    held_bytes: int = 16 << 20
+    held_bytes: int = 8 << 20
     """Log of one transaction that is held in memory, and decoded at once; what is more goes to disk."""
     chunk_bytes: int = 64 << 20
     slot_wait: float = 60.0

@@ -47,7 +47,7 @@ class Conditions:
     batch_bytes: int = 32 << 20
     batch_delay: float = 0.5
     chunk_bytes: int = 64 << 20
-    held_bytes: int = 16 << 20
+    held_bytes: int = 8 << 20
 
     @classmethod
     def of(cls, seed: int) -> Conditions:
