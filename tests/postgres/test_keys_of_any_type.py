@@ -197,4 +197,4 @@ def test_a_row_is_known_by_its_key(
     way(source, mine, copy, steps)
     list(catch_up(mine, copy))
 
-    assert differences(source, copies(copy), frozenset()) == []
+    assert differences(source, copies(copy)) == []
