@@ -13,6 +13,8 @@ from .stream import Step as Step
 from .stream import stream as stream
 from .sync import catch_up as catch_up
 from .sync import follow as follow
+from .unattended import Retry as Retry
+from .unattended import unattended as unattended
 from .verify import Awaited as Awaited
 from .verify import Comparison as Comparison
 from .verify import Read as Read

@@ -41,7 +41,7 @@ def follow(
     seed: bool = True,
     readers: int = 2,
     watch_every: float = 10.0,
-) -> Iterator[Loaded | Step]:
+) -> Generator[Loaded | Step, None, None]:
     """Keep `sink` in step until `stopping` says so, which is looked at after each batch.
 
     Seeds run beside the stream, so that a table that is added does not hold back the others.

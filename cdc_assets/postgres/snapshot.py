@@ -132,13 +132,22 @@ class WalSnapshot:
         try:
             with server_errors():
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._name))
+                self._see_the_view(connection)
                 yield connection
                 connection.execute("COMMIT")
         except BaseException:
             connection.close()
             raise
         self._idle.append(connection)
+
+    def _see_the_view(self, connection: Connection) -> None:
+        try:
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._name))
+        except (errors.InvalidParameterValue, errors.UndefinedObject) as error:
+            raise ServerUnreachable(
+                "the session that keeps the snapshot of the source was ended",
+                hint="see the server's log; what is not loaded yet can be read under another.",
+            ) from error
 
     def close(self) -> None:
         while self._idle:
@@ -213,7 +222,7 @@ def opened(
     wait: float,
 ) -> Iterator[WalSnapshot]:
     """Make the view; the server waits for writers as `Slot.ensure` says, at most `wait` seconds."""
-    with connect(conninfo, replication="database") as exporter:
+    with session(conninfo, replication="database") as exporter:
         lsn, name = _export(exporter, conninfo, slot_name, wait)
         snapshot = WalSnapshot(conninfo, name, lsn, published)
         try:

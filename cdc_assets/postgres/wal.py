@@ -154,7 +154,7 @@ class WalCapture(ChangeCapture):
 
     def _here(self) -> Position:
         """https://www.postgresql.org/docs/current/protocol-replication.html (IDENTIFY_SYSTEM)"""
-        with connect(self.conninfo(), replication="database") as connection:
+        with session(self.conninfo(), replication="database") as connection:
             row = connection.execute("IDENTIFY_SYSTEM").fetchone()
         assert row is not None
         system, _timeline, written, database = row
