@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
+
+from ..engine import StartedAnew
 from ..model import Held, Lag
+from .names import Names
 from .tables import KnownTable
 from .tally import TableTally, Tally
 from .translator import column_schema
@@ -50,6 +54,11 @@ def heartbeat_metadata(run_id: str, tally: Tally) -> dict[str, Any]:
         },
         LATENCIES: str(tally.latencies),
     }
+
+
+def started_anew(names: Names, anew: StartedAnew) -> dg.AssetObservation:
+    """Of the slot: the copies could not be continued."""
+    return dg.AssetObservation(names.slot, description=str(anew), metadata={"cdc/started_anew": anew.reason})
 
 
 def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:

@@ -22,12 +22,12 @@ import dagster as dg
 
 from .. import engine
 from ..config import CdcConfig
-from ..engine import Loaded, Retry, Step
+from ..engine import Loaded, Retry, StartedAnew, Step
 from ..errors import CdcError, SlotInUse
 from ..model import LSN
 from ..pipeline import Pipeline, build
 from .failure import failure
-from .metadata import HEARTBEAT, heartbeat_metadata, lag_metadata, table_metadata
+from .metadata import HEARTBEAT, heartbeat_metadata, lag_metadata, started_anew, table_metadata
 from .names import STREAM_TAG, Names
 from .tally import Tallies, Tally
 
@@ -66,7 +66,7 @@ class _Run:
         self._names = Names(self._config.name)
         self._tallies = Tallies()
         self._stopping = threading.Event()
-        self._retries: queue.SimpleQueue[Retry] = queue.SimpleQueue()
+        self._said: queue.SimpleQueue[Retry | StartedAnew] = queue.SimpleQueue()
         self._waits_for: CdcError | None = None
         """What the engine failed at, until it streams again."""
         self._error: BaseException | None = None
@@ -79,6 +79,7 @@ class _Run:
         finally:
             self._stopping.set()
             worker.join(_GRACE)
+            self._say_what_happened()
             self._report()
         error = self._error or self._waits_for
         if isinstance(error, CdcError):
@@ -90,7 +91,7 @@ class _Run:
         began = reported = fenced = time.monotonic()
         while worker.is_alive():
             worker.join(_LOOK)
-            self._say_what_is_tried_again()
+            self._say_what_happened()
             now = time.monotonic()
             if now - began >= self._config.stream.max_run_seconds:
                 self._context.log.info("this run has streamed long enough; the next one goes on")
@@ -105,10 +106,13 @@ class _Run:
                 else:
                     self._report()
 
-    def _say_what_is_tried_again(self) -> None:
-        """Here: Dagster writes events in the thread that runs the op."""
-        while not self._retries.empty():
-            self._context.log.warning(str(self._retries.get()))
+    def _say_what_happened(self) -> None:
+        """Here, for Dagster writes events in the thread that runs the op."""
+        while not self._said.empty():
+            said = self._said.get()
+            self._context.log.warning(str(said))
+            if isinstance(said, StartedAnew):
+                self._context.log_event(started_anew(self._names, said))
 
     def _give_a_sign_of_life(self, waits_for: CdcError) -> None:
         """Without asking the source or the destination, one of which does not answer."""
@@ -125,16 +129,21 @@ class _Run:
             for event in engine.unattended(self._attempt, self._stopping):
                 if isinstance(event, Retry):
                     self._waits_for = event.error
-                    self._retries.put(event)
+                    self._said.put(event)
+                    continue
+                self._waits_for = None
+                if isinstance(event, StartedAnew):
+                    self._said.put(event)
                 else:
-                    self._waits_for = None
                     self._tallies.add(event)
         except BaseException as error:
             self._error = error
 
-    def _attempt(self) -> Generator[Step, None, None]:
-        engine.prepare(self._pipeline.capture, self._pipeline.sink)
-        with closing(engine.stream(self._pipeline.capture, self._pipeline.sink)) as steps:
+    def _attempt(self) -> Generator[StartedAnew | Step, None, None]:
+        capture, sink = self._pipeline.capture, self._pipeline.sink
+        if anew := engine.prepare(capture, sink, start_anew=self._pipeline.starts_anew):
+            yield anew
+        with closing(engine.stream(capture, sink)) as steps:
             for step in steps:
                 yield step
                 self._repair(step)
@@ -149,10 +158,16 @@ class _Run:
     def catch_up(self) -> None:
         try:
             for event in engine.catch_up(
-                self._pipeline.capture, self._pipeline.sink, readers=self._config.seed.readers
+                self._pipeline.capture,
+                self._pipeline.sink,
+                readers=self._config.seed.readers,
+                start_anew=self._pipeline.starts_anew,
             ):
                 if isinstance(event, Loaded):
                     self._context.log.info(f"seeded {event.rows:,} rows of {event.table} ({event.chunk.key})")
+                elif isinstance(event, StartedAnew):
+                    self._said.put(event)
+                    self._say_what_happened()
                 else:
                     self._tallies.add(event)
         except SlotInUse as error:

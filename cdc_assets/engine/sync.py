@@ -11,17 +11,25 @@ from contextlib import closing, contextmanager
 from functools import partial
 
 from ..model import ChangeCapture, Sink, TableState
-from .prepare import prepare
+from .prepare import StartedAnew, prepare
 from .seed import Loaded, load, plan, repair, unloaded
 from .stream import Step, stream
 from .watch import Watch
 
+Event = StartedAnew | Loaded | Step
+
 
 def catch_up(
-    capture: ChangeCapture, sink: Sink, *, seed: bool = True, readers: int = 2
-) -> Iterator[Loaded | Step]:
+    capture: ChangeCapture,
+    sink: Sink,
+    *,
+    seed: bool = True,
+    readers: int = 2,
+    start_anew: bool = False,
+) -> Iterator[Event]:
     """Bring `sink` to what was committed at the source when this was called, everything seeded."""
-    prepare(capture, sink)
+    if anew := prepare(capture, sink, start_anew=start_anew):
+        yield anew
     watch = Watch(capture, sink)
     target = capture.head()
     while True:
@@ -41,12 +49,14 @@ def follow(
     seed: bool = True,
     readers: int = 2,
     watch_every: float = 10.0,
-) -> Generator[Loaded | Step, None, None]:
+    start_anew: bool = False,
+) -> Generator[Event, None, None]:
     """Keep `sink` in step until `stopping` says so, which is looked at after each batch.
 
     Seeds run beside the stream, so that a table that is added does not hold back the others.
     """
-    prepare(capture, sink)
+    if anew := prepare(capture, sink, start_anew=start_anew):
+        yield anew
     watch = Watch(capture, sink, every=watch_every)
     with (
         _seeding(capture, sink, readers) as seeding,

@@ -133,6 +133,16 @@ def test_a_run_that_waits_gives_signs_of_life_and_fails_if_it_waits_to_its_end(t
     assert "cannot connect to the source" in sign["cdc/waits_for"]
 
 
+def test_a_stream_that_may_start_anew_says_that_it_did(tmp_path, newest_dsn, short, shop):
+    shop.execute("select pg_drop_replication_slot('cdc_shop')")
+    config = configured(tmp_path, newest_dsn, stream=SHORT, on_continuity_lost="reseed")
+
+    assert Deployed(config, short.instance).stream().success
+
+    (anew,) = [values(said) for said in short.observations() if "cdc/started_anew" in said.metadata]
+    assert "slot cdc_shop does not exist" in anew["cdc/started_anew"]
+
+
 # Ended by others
 
 
