@@ -14,6 +14,7 @@ Every error this package raises on purpose::
     |__SinkError                the destination refused or failed
        |__SinkBusy *            another process holds the destination
        |__SinkFull *            there is no room for what is to be written
+       |__TableRefused          the destination will not take one table; the others it does
        |__SeedOutdated          rows for a seed that is not under way, or no longer
        |__CopyReplaced          a copy that is not, or no longer, what it is compared as
 
@@ -89,6 +90,13 @@ class SinkBusy(SinkError, Transient):
 
 class SinkFull(SinkError, Transient):
     pass
+
+
+class TableRefused(SinkError):
+    def __init__(self, message: str, *, table: tuple[str, str], hint: str = "") -> None:
+        """`table`: its schema and name."""
+        super().__init__(message, hint=hint)
+        self.table = table
 
 
 class SeedOutdated(SinkError):

@@ -72,6 +72,8 @@ def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:
         metadata |= {"cdc/first_lsn": str(tally.first), "cdc/last_lsn": str(tally.last)}
     if held:
         metadata |= {"cdc/state": held.state.value, "cdc/lsn": str(held.lsn)}
+        if held.reason:
+            metadata["cdc/reason"] = held.reason
         if held.rows is not None:
             metadata["dagster/row_count"] = held.rows
         if held.definition and (tally.seeded or tally.redefined):

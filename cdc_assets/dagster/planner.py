@@ -74,9 +74,11 @@ def _to_seed(pipeline: Pipeline, tables: Sequence[TableName], tick: _Tick) -> It
     anew = engine.prepare(pipeline.capture, pipeline.sink, start_anew=pipeline.starts_anew)
     if anew:
         tick.events.append(started_anew(Names(pipeline.config.name), anew))
-    selection = engine.plan(pipeline.capture, pipeline.sink)
+    aside: dict[TableName, CdcError] = {}
+    selection = engine.plan(pipeline.capture, pipeline.sink, aside)
     remember(pipeline, selection.tables)
-    for name, reason in selection.set_aside.items():
+    refused = {name: f"{error} ({error.hint})" for name, error in aside.items()}
+    for name, reason in {**selection.set_aside, **refused}.items():
         tick.said.append(f"{name} is set aside: {reason}")
     for name in engine.unloaded(pipeline.sink):
         if name in tables:

@@ -22,7 +22,7 @@ import dagster as dg
 
 from .. import engine
 from ..config import CdcConfig
-from ..engine import Loaded, Retry, StartedAnew, Step
+from ..engine import Loaded, Retry, SetAside, StartedAnew, Step
 from ..errors import CdcError, SlotInUse
 from ..model import LSN
 from ..pipeline import Pipeline, build
@@ -165,6 +165,8 @@ class _Run:
             ):
                 if isinstance(event, Loaded):
                     self._context.log.info(f"seeded {event.rows:,} rows of {event.table} ({event.chunk.key})")
+                elif isinstance(event, SetAside):
+                    self._context.log.warning(str(event))
                 elif isinstance(event, StartedAnew):
                     self._said.put(event)
                     self._say_what_happened()

@@ -13,6 +13,7 @@ from .seed import unloaded as unloaded
 from .stream import Step as Step
 from .stream import stream as stream
 from .sync import Event as Event
+from .sync import SetAside as SetAside
 from .sync import catch_up as catch_up
 from .sync import follow as follow
 from .unattended import Retry as Retry

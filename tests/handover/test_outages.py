@@ -6,25 +6,21 @@ from __future__ import annotations
 
 import resource
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import duckdb
 import psycopg
 import pytest
 from concurrent_writers import TABLES, set_up, writing
-from following import Followed
+from following import Followed, Unattended
 from proxy import Proxy
 from psycopg.conninfo import make_conninfo
 from wal_captures import capture, eventually
 
 from cdc_assets import engine
-from cdc_assets.engine import Retry
-from cdc_assets.engine.unattended import Patience
 from cdc_assets.model import Differences, Sink
 from cdc_assets.postgres.wal import WalCapture
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
@@ -33,47 +29,6 @@ from cdc_assets.testing import PostgresServer
 
 SAME = dict.fromkeys(TABLES, Differences(0, 0))
 MUCH = "insert into emptied (body) select repeat(md5(i::text), 30) from generate_series(1, 9000) i"
-QUICK = Patience(first=0.05, longest=0.5)
-
-
-class Unattended:
-    """`follow`, in a thread."""
-
-    def __init__(self, mine: WalCapture, sink: Sink) -> None:
-        self._mine, self._sink = mine, sink
-        self.retries: list[str] = []
-        self._stopping = threading.Event()
-        self._error: BaseException | None = None
-        self._steps = 0
-        self._thread = threading.Thread(target=self._run)
-
-    def _run(self) -> None:
-        follow = partial(
-            engine.follow, self._mine, self._sink, stopping=self._stopping.is_set, watch_every=3600
-        )
-        try:
-            for event in engine.unattended(follow, self._stopping, QUICK):
-                if isinstance(event, Retry):
-                    self.retries.append(str(event))
-                else:
-                    self._steps += 1
-        except BaseException as error:
-            self._error = error
-
-    def goes_on(self) -> None:
-        """From here on, it has done something."""
-        before = self._steps
-        eventually(lambda: self._steps > before or self._error, within=40)
-        assert self._error is None, self._error
-
-    def __enter__(self) -> Unattended:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        self._thread.join()
-        assert self._error is None, self._error
 
 
 def differences(mine: WalCapture, sink: Any) -> dict[Any, Differences]:

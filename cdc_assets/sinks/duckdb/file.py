@@ -62,7 +62,9 @@ class Transaction:
         try:
             yield
         finally:
-            self._connection.unregister(name)
+            # Where something was refused meanwhile, the end of the transaction does it.
+            with suppress(duckdb.TransactionException):
+                self._connection.unregister(name)
 
 
 class DuckDBFile:
