@@ -116,7 +116,7 @@ def test_lost_continuity_stops_everything_before_anything_is_changed(capture, se
 def test_continuity_matters_only_when_something_is_seeded(capture, sink):
     """A first copy that was cut short begins anew, from where the stream can begin."""
     engine.prepare(capture, sink)
-    engine.plan(capture, sink)
+    engine.plan(capture, sink, {})
     capture.broken, capture.confirmed = "slot cdc_replay was moved", LSN(50)
 
     engine.prepare(capture, sink)

@@ -160,6 +160,11 @@ class State:
         )
         return {record.name: record for record in records}
 
+    def tables_there(self) -> set[TableName]:
+        """In the file; a copy that somebody dropped is not."""
+        query = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?"
+        return {TableName(*names) for names in self._transaction.rows(query, ALIAS)}
+
     def table(self, name: TableName) -> TableRecord:
         return self.tables().get(name, TableRecord(name))
 

@@ -4,6 +4,7 @@ One step of the stream, within one transaction: what it does to each table's cop
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ...model import LSN, Applied, Evolution, Table, TableChanges, TableName, TableState, evolution
@@ -11,6 +12,7 @@ from .evolve import evolve
 from .file import Transaction, named, quoted
 from .merge import merge
 from .multiset import LOST, MultisetSeed, merge_rows
+from .refused import of_one_table
 from .seed import Seed, refuse_columns
 from .state import State, TableRecord
 
@@ -22,9 +24,20 @@ class Taking:
         self._unseeded: dict[TableName, str] = {}
         self._redefined: dict[TableName, str] = {}
 
+    def set_aside(self, refused: Mapping[TableName, str]) -> None:
+        """Tables that cannot be written to, and why: what is there stays what it is."""
+        for name, reason in refused.items():
+            if record := self._tables.get(name):
+                self._unseed(record, Evolution(obstacle=reason), in_step=False)
+
     def take(self, changes: TableChanges) -> None:
         """Changes that are not held yet go into the seed, if one is under way, and into the copy, if it
         follows the stream."""
+        if record := self._record(changes.table):
+            with of_one_table(record.name):
+                self._take(changes)
+
+    def _take(self, changes: TableChanges) -> None:
         if (record := self._record(changes.table)) is None:
             return
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
@@ -48,9 +61,11 @@ class Taking:
 
     def redefine(self, table: Table) -> None:
         """The source has `table` so now; and it had no other definition since the last change to it."""
-        if (record := self._record(table)) is None:
-            return
-        record = record.heard_of(table)
+        if record := self._record(table):
+            with of_one_table(record.name):
+                self._redefine(record.heard_of(table), table)
+
+    def _redefine(self, record: TableRecord, table: Table) -> None:
         if record.live:
             record = self._redefine_copy(record, table)
         if record.seed:
@@ -66,7 +81,9 @@ class Taking:
         for name in [name for name, record in self._tables.items() if record.seed]:
             # It is gone if a copy of the same table, under its new name, took its place just now.
             if (record := self._tables.get(name)) and is_complete(self._state, record, lsn):
-                if self._put_in_place(record, lsn):
+                with of_one_table(record.name):
+                    is_in_place = self._put_in_place(record, lsn)
+                if is_in_place:
                     seeded.append(record.name)
                 else:
                     incomplete |= self._tables[record.name].seed is not None
