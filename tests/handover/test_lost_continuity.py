@@ -23,7 +23,6 @@ from cdc_assets.model import TableName, TableState
 from cdc_assets.pipeline import Pipeline, build
 from cdc_assets.testing import PostgresServer
 
-pytestmark = pytest.mark.xdist_group("lost")
 ITEMS = TableName("public", "items")
 SLOT = "cdc_shop"
 
