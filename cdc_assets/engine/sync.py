@@ -55,7 +55,7 @@ def catch_up(
             yield from _bring_in(capture, sink, readers, aside)
         target = max(target, watch.look() or capture.head())
         yield from stream(capture, sink, until=target, watch=watch)
-        if not seed or not _unfinished(capture, sink, aside):
+        if not watch.wants_look and (not seed or not _unfinished(capture, sink, aside)):
             break
     for error in aside.values():
         raise error

@@ -322,8 +322,17 @@ class MemorySink(Sink):
 
     def _hear_of(self, name: TableName, table: Table) -> None:
         """Remember what is to be remembered of a definition, whatever comes of it."""
+        if name in self._tables:
+            self._tables[name] = self._tables[name].hearing(table)
+        if seed := self._seeds.get(name):
+            seed.table = seed.table.hearing(table)
         if held := self._held.get(name):
-            self._held[name] = replace(held, as_text=held.as_text | table.as_text)
+            self._held[name] = replace(
+                held,
+                as_text=held.as_text | table.as_text,
+                definition=held.definition and held.definition.hearing(table),
+                seed=held.seed and held.seed.hearing(table),
+            )
 
     def _redefine_copy(self, name: TableName, table: Table, step: _Step) -> TableName:
         """What the copy is called afterwards."""

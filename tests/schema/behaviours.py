@@ -409,6 +409,28 @@ BEHAVIOURS = {
         "insert into items values (11, 0, 'b'); update items set id = 12 where id = 1",
         in_place=None,
     ),
+    "a partition made, filled and dropped": on(
+        PARTED,
+        "create table items_2 partition of items for values in (2)",
+        "insert into items values (20, 2, 'x'), (21, 0, 'y')",
+        "drop table items_2",
+        in_place=False,
+    ),
+    "a partition made, filled and emptied": on(
+        PARTED,
+        "create table items_2 partition of items for values in (2)",
+        "insert into items values (20, 2, 'x'), (21, 0, 'y')",
+        "truncate items_2",
+        "insert into items values (22, 2, 'z')",
+        in_place=False,
+    ),
+    "a partition attached full, and filled on": on(
+        PARTED,
+        "create table items_2 (like items including all); insert into items_2 values (20, 2, 'was there'); "
+        "alter table items attach partition items_2 for values in (2)",
+        "insert into items values (21, 2, 'z')",
+        in_place=False,
+    ),
     "a partition detached": on(PARTED, "alter table items detach partition items_1", in_place=False),
     "a partition dropped": on(
         PARTED,

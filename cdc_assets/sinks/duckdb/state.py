@@ -61,7 +61,12 @@ class TableRecord:
 
     def heard_of(self, table: Table) -> TableRecord:
         """With what is to be remembered of a definition, whatever comes of it."""
-        return replace(self, as_text=self.as_text | table.as_text)
+        return replace(
+            self,
+            as_text=self.as_text | table.as_text,
+            copy=self.copy and self.copy.hearing(table),
+            seed=self.seed and self.seed.hearing(table),
+        )
 
     def seeding(self, table: Table, after: LSN) -> TableRecord:
         """With a new seed under way."""

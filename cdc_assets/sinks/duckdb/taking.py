@@ -35,14 +35,12 @@ class Taking:
         follows the stream."""
         if record := self._record(changes.table):
             with of_one_table(record.name):
-                self._take(changes)
+                self._take(record, changes)
 
-    def _take(self, changes: TableChanges) -> None:
-        if (record := self._record(changes.table)) is None:
-            return
+    def _take(self, record: TableRecord, changes: TableChanges) -> None:
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         changes = replace(changes, table=replace(changes.table, name=record.name))
-        record = record.heard_of(changes.table)
+        record = self._heard_of(record, changes.table)
         if record.live and (changes.table.doubt or record.copy != changes.table):
             record = self._redefine_copy(record, changes.table)
         if record.seed and (late := changes.after(record.seed_after)):
@@ -63,7 +61,7 @@ class Taking:
         """The source has `table` so now; and it had no other definition since the last change to it."""
         if record := self._record(table):
             with of_one_table(record.name):
-                self._redefine(record.heard_of(table), table)
+                self._redefine(self._heard_of(record, table), table)
 
     def _redefine(self, record: TableRecord, table: Table) -> None:
         if record.live:
@@ -88,6 +86,11 @@ class Taking:
                 else:
                     incomplete |= self._tables[record.name].seed is not None
         return Applied(tuple(seeded), self._unseeded, self._redefined, incomplete)
+
+    def _heard_of(self, record: TableRecord, table: Table) -> TableRecord:
+        heard = record.heard_of(table)
+        same = heard.as_text == record.as_text and heard.copy is record.copy and heard.seed is record.seed
+        return record if same else self._save(heard)
 
     def _record(self, table: Table) -> TableRecord | None:
         """What is held of a table, which keeps its OID if it is renamed."""
