@@ -57,15 +57,18 @@ def _prepare(capture: ChangeCapture, sink: Sink, start_anew: bool) -> StartedAne
             held = {}
         position = None
     captured = capture.captured()
-    renamed = {table.oid for name, table in selection.tables.items() if name not in held}
+    renamed = {table.oid: name for name, table in selection.tables.items() if name not in held}
     for name, table in held.items():
-        if table.state is TableState.UNSEEDED or (table.definition and table.definition.oid in renamed):
+        if table.state is TableState.UNSEEDED:
             continue
-        if name not in selection.tables:
+        if table.definition and table.definition.oid in renamed:
+            if renamed[table.definition.oid] not in captured:
+                sink.mark_unseeded(name, _NOT_CAPTURED)
+        elif name not in selection.tables:
             # Its changes are left out from here on; were it selected again, it would have a gap.
             sink.mark_unseeded(name, "it is not selected")
         elif name not in captured:
-            sink.mark_unseeded(name, "its changes were not captured for a while")
+            sink.mark_unseeded(name, _NOT_CAPTURED)
         elif table.definition and table.definition.oid != selection.tables[name].oid:
             sink.mark_unseeded(name, "it was dropped and made again")
     sink.see_that_it_can_be_written()
@@ -75,6 +78,7 @@ def _prepare(capture: ChangeCapture, sink: Sink, start_anew: bool) -> StartedAne
     return started_anew
 
 
+_NOT_CAPTURED = "its changes were not captured for a while"
 _REMEDY = "copy everything again, the old copies stay readable meanwhile:  cdc-assets reseed --all"
 
 

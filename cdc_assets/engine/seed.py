@@ -28,6 +28,7 @@ from ..model import (
     TableState,
 )
 from .as_text import keep_as_text
+from .prepare import prepare
 
 Plan = Mapping[TableName, Sequence[Chunk]]
 Aside = dict[TableName, CdcError]
@@ -49,10 +50,15 @@ def plan(capture: ChangeCapture, sink: Sink, aside: Aside) -> Selection:
 
     What is in `aside` is left alone; a table that the sink refuses is put there.
     """
-    # Before the tables are looked up: what is older than this, their snapshots will contain.
-    head = capture.head()
-    held = sink.tables()
-    selection = capture.select(held)
+    while True:
+        # Before the tables are looked up: what is older than this, their snapshots will contain.
+        head = capture.head()
+        held = sink.tables()
+        selection = capture.select(held)
+        if selection.tables.keys() <= capture.captured():
+            break
+        # A table that is new: its changes have to be captured before it is read.
+        prepare(capture, sink)
     renamed = {table.oid for table in selection.tables.values()} & in_step(held)
     for name, table in selection.tables.items():
         if name in aside or (name in held and held[name].state is not TableState.UNSEEDED):

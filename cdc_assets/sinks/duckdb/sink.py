@@ -152,7 +152,7 @@ class DuckDBSink(Sink):
             if record.state is TableState.UNSEEDED:
                 raise SinkError(f"table {table} is not seeded", hint="seed it first.")
             if record.seed is None:
-                if not record.definition.key:
+                if record.copy and not record.copy.key:
                     raise SinkError(
                         f"table {table} has no key, so none of its chunks can be loaded again alone",
                         hint=f"copy it again as a whole:  cdc-assets reseed {table}",

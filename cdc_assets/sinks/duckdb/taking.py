@@ -33,7 +33,7 @@ class Taking:
     def take(self, changes: TableChanges) -> None:
         """Changes that are not held yet go into the seed, if one is under way, and into the copy, if it
         follows the stream."""
-        if record := self._record(changes.table):
+        for record in self._records(changes.table):
             with of_one_table(record.name):
                 self._take(record, changes)
 
@@ -41,16 +41,17 @@ class Taking:
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         changes = replace(changes, table=replace(changes.table, name=record.name))
         record = self._heard_of(record, changes.table)
-        if record.live and (changes.table.doubt or record.copy != changes.table):
+        of_copy, of_seed = record.parts_of(changes.table)
+        if of_copy and (changes.table.doubt or record.copy != changes.table):
             record = self._redefine_copy(record, changes.table)
-        if record.seed and (late := changes.after(record.seed_after)):
+        if of_seed and record.seed and (late := changes.after(record.seed_after)):
             if changes.table.doubt or record.seed != changes.table:
                 record = self._unseed(record, evolution(record.seed, changes.table))
             else:
                 seed_of(self._transaction, record).keep(late)
                 if late.truncated:
                     record = self._save(replace(record, truncated_at=late.truncated))
-        if record.live:
+        if of_copy and record.live:
             target = named(*record.name)
             if changes.table.key:
                 merge(self._transaction, target, changes)
@@ -59,14 +60,15 @@ class Taking:
 
     def redefine(self, table: Table) -> None:
         """The source has `table` so now; and it had no other definition since the last change to it."""
-        if record := self._record(table):
+        for record in self._records(table):
             with of_one_table(record.name):
                 self._redefine(self._heard_of(record, table), table)
 
     def _redefine(self, record: TableRecord, table: Table) -> None:
-        if record.live:
+        of_copy, of_seed = record.parts_of(table)
+        if of_copy:
             record = self._redefine_copy(record, table)
-        if record.seed:
+        if of_seed and record.seed:
             way = evolution(record.seed, table)
             if way.obstacle or record.seed != table:
                 self._unseed(record, way)
@@ -92,11 +94,12 @@ class Taking:
         same = heard.as_text == record.as_text and heard.copy is record.copy and heard.seed is record.seed
         return record if same else self._save(heard)
 
-    def _record(self, table: Table) -> TableRecord | None:
-        """What is held of a table, which keeps its OID if it is renamed."""
-        in_use = (record for record in self._tables.values() if record.live or record.seed)
-        of_its_oid = (record for record in in_use if record.definition.oid == table.oid)
-        return next(of_its_oid, self._tables.get(table.name))
+    def _records(self, table: Table) -> list[TableRecord]:
+        """What is held of a table, which keeps its OID if it is renamed. Its copy can be under the one
+        name while a seed of it is under way under the other."""
+        of_its_oid = [record for record in self._tables.values() if record.is_of(table)]
+        of_its_name = self._tables.get(table.name)
+        return of_its_oid or ([of_its_name] if of_its_name else [])
 
     def _redefine_copy(self, record: TableRecord, table: Table) -> TableRecord:
         assert record.copy
@@ -164,10 +167,13 @@ class Taking:
         return True
 
     def _drop_copies_under_other_names(self, record: TableRecord) -> None:
-        """Of a table that was renamed, and could not be followed."""
+        """Of a table that was renamed, and could not be followed. Where another table has that name
+        now, its seed takes the place of the copy."""
         assert record.seed
         for other in list(self._tables.values()):
-            if other.name != record.name and other.copy and other.copy.oid == record.seed.oid:
+            if other.name == record.name or not other.copy or other.copy.oid != record.seed.oid:
+                continue
+            if not other.seed or other.seed.oid == record.seed.oid:
                 self._transaction.run(f"DROP TABLE {named(*other.name)}")
                 if other.seed:
                     seed_of(self._transaction, other).drop()
