@@ -10,7 +10,7 @@ demo: $(VENV)/ready
 	@$(BIN)/cdc-assets demo $(ARGS)
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .

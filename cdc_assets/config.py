@@ -205,6 +205,9 @@ class CdcConfig(_Model):
     source: Source
     destination: Destination
     mode: Mode = "mirror"
+    on_continuity_lost: Literal["stop", "reseed"] = "stop"
+    """What is done when changes are gone that the copies have not got: say so and stop, or copy
+    everything again."""
     tables: dict[str, TableOptions] = Field(default_factory=dict)
     """Options of single tables, by `schema.table`."""
     batch: Batch = Batch()

@@ -4,7 +4,7 @@ Every error this package raises on purpose::
     CdcError
     |__ConfigError              the configuration is not what it should be
     |__CaptureError             the source cannot give what was asked
-    |  |__ServerUnreachable     no connection, or it broke: worth trying again
+    |  |__ServerUnreachable *   no connection, or it broke
     |  |__SlotInUse             another consumer holds the slot
     |  |__ContinuityLost        changes after the sink's position are gone
     |  |__UnusableTable         a table that cannot be mirrored as it is
@@ -12,9 +12,14 @@ Every error this package raises on purpose::
     |__ProtocolError            bytes that are not pgoutput: a bug here, or a newer server
     |__UnfaithfulValue          a value its column's destination type cannot hold
     |__SinkError                the destination refused or failed
-       |__SinkBusy              another process holds the destination
+       |__SinkBusy *            another process holds the destination
+       |__SinkFull *            there is no room for what is to be written
+       |__TableRefused          the destination will not take one table; the others it does
        |__SeedOutdated          rows for a seed that is not under way, or no longer
        |__CopyReplaced          a copy that is not, or no longer, what it is compared as
+
+Those with a star are `Transient`: they go away without our doing. The others stay until
+somebody does what the hint says.
 
 A message says what was found, as PostgreSQL words its own: one line, no capital,
 no full stop, never a row's value or a secret. A hint says what to do: a sentence,
@@ -32,6 +37,10 @@ class CdcError(Exception):
             self.add_note(f"HINT:  {hint}")
 
 
+class Transient(CdcError):
+    """Worth trying again: see `engine.unattended`."""
+
+
 class ConfigError(CdcError):
     pass
 
@@ -40,7 +49,11 @@ class CaptureError(CdcError):
     pass
 
 
-class ServerUnreachable(CaptureError):
+class ServerUnreachable(CaptureError, Transient):
+    pass
+
+
+class SpoolFull(CaptureError, Transient):
     pass
 
 
@@ -75,8 +88,19 @@ class SinkError(CdcError):
     pass
 
 
-class SinkBusy(SinkError):
+class SinkBusy(SinkError, Transient):
     pass
+
+
+class SinkFull(SinkError, Transient):
+    pass
+
+
+class TableRefused(SinkError):
+    def __init__(self, message: str, *, table: tuple[str, str], hint: str = "") -> None:
+        """`table`: its schema and name."""
+        super().__init__(message, hint=hint)
+        self.table = table
 
 
 class SeedOutdated(SinkError):

@@ -20,6 +20,11 @@ class Pipeline:
     config: CdcConfig
     capture: WalCapture
 
+    @property
+    def starts_anew(self) -> bool:
+        """Whether everything is copied again where changes are gone, without being asked."""
+        return self.config.on_continuity_lost == "reseed"
+
     @cached_property
     def sink(self) -> Sink:
         """Made when it is first used: its library takes its time, and where it is may be known only there."""

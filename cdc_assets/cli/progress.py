@@ -43,6 +43,8 @@ class Report(Protocol):
 
     def streamed(self, step: Step) -> None: ...
 
+    def said(self, line: str) -> None: ...
+
 
 def report() -> Report:
     console = Console(stderr=True)
@@ -109,6 +111,9 @@ class _Lines:
             click.echo(f"streamed {self._changes:,} changes ({rate:,.0f}/s) to {step.batch.lsn}")
             self._said, self._changes = now, 0
 
+    def said(self, line: str) -> None:
+        click.echo(line)
+
 
 class _Bars:
     def __init__(self, console: Console) -> None:
@@ -150,7 +155,7 @@ class _Bars:
     def streamed(self, step: Step) -> None:
         self._changes += step.batch.size
         for said in _definitions(step):
-            self._progress.console.print(said, markup=False, highlight=False)
+            self.said(said)
         if self._stream is None:
             self._stream = self._progress.add_task("stream", total=None, rows=0, rate=0.0)
         self._progress.update(
@@ -159,6 +164,9 @@ class _Bars:
             rows=self._changes,
             rate=self._rate(self._changes),
         )
+
+    def said(self, line: str) -> None:
+        self._progress.console.print(line, markup=False, highlight=False)
 
     def _rate(self, count: int) -> float:
         return count / max(time.monotonic() - self._began, 0.001)

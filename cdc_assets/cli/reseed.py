@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from .. import engine
-from ..engine import Loaded, Step
+from ..engine import Event
 from ..errors import ConfigError, SlotInUse
 from ..model import TableName, TableState
 from ..pipeline import Pipeline
@@ -59,7 +59,7 @@ def _mark(running: Pipeline, names: list[TableName]) -> None:
         running.sink.mark_unseeded(name, "asked for", in_step=in_step)
 
 
-def seeded(running: Pipeline, names: list[TableName]) -> Iterator[Loaded | Step]:
+def seeded(running: Pipeline, names: list[TableName]) -> Iterator[Event]:
     try:
         yield from engine.catch_up(running.capture, running.sink, readers=running.config.seed.readers)
     except SlotInUse:

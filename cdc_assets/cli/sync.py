@@ -7,12 +7,13 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
 
 from .. import engine
-from ..engine import Loaded, Step
+from ..engine import Event, Loaded, Retry, Step
 from ..pipeline import Pipeline
 from .options import config_option, pipeline
 from .progress import Totals, report
@@ -33,7 +34,7 @@ def sync(path: Path, follow: bool, skip_seed: bool) -> None:
     show(running, events)
 
 
-def show(running: Pipeline, events: Iterator[Loaded | Step]) -> None:
+def show(running: Pipeline, events: Iterator[Event | Retry]) -> None:
     """Do the work that `events` is, and show it."""
     totals = Totals()
     with report() as shown:
@@ -41,25 +42,35 @@ def show(running: Pipeline, events: Iterator[Loaded | Step]) -> None:
             if isinstance(event, Loaded):
                 totals.loaded(event)
                 shown.loaded(event, running.sink.tables())
-            else:
+            elif isinstance(event, Step):
                 totals.streamed(event)
                 shown.streamed(event)
+            else:
+                shown.said(str(event))
     click.echo(str(totals))
 
 
-def _caught_up(running: Pipeline, seed: bool) -> Iterator[Loaded | Step]:
-    readers = running.config.seed.readers
-    return engine.catch_up(running.capture, running.sink, seed=seed, readers=readers)
+def _caught_up(running: Pipeline, seed: bool) -> Iterator[Event]:
+    return engine.catch_up(
+        running.capture,
+        running.sink,
+        seed=seed,
+        readers=running.config.seed.readers,
+        start_anew=running.starts_anew,
+    )
 
 
-def _followed(running: Pipeline, seed: bool) -> Iterator[Loaded | Step]:
+def _followed(running: Pipeline, seed: bool) -> Iterator[Event | Retry]:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    return engine.follow(
+    follow = partial(
+        engine.follow,
         running.capture,
         running.sink,
         stopping=stopped.is_set,
         seed=seed,
         readers=running.config.seed.readers,
+        start_anew=running.starts_anew,
     )
+    return engine.unattended(follow, stopped)

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
+
+from ..engine import StartedAnew
 from ..model import Held, Lag
+from .names import Names
 from .tables import KnownTable
 from .tally import TableTally, Tally
 from .translator import column_schema
@@ -52,6 +56,11 @@ def heartbeat_metadata(run_id: str, tally: Tally) -> dict[str, Any]:
     }
 
 
+def started_anew(names: Names, anew: StartedAnew) -> dg.AssetObservation:
+    """Of the slot: the copies could not be continued."""
+    return dg.AssetObservation(names.slot, description=str(anew), metadata={"cdc/started_anew": anew.reason})
+
+
 def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "cdc/inserted": tally.inserted,
@@ -63,6 +72,8 @@ def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:
         metadata |= {"cdc/first_lsn": str(tally.first), "cdc/last_lsn": str(tally.last)}
     if held:
         metadata |= {"cdc/state": held.state.value, "cdc/lsn": str(held.lsn)}
+        if held.reason:
+            metadata["cdc/reason"] = held.reason
         if held.rows is not None:
             metadata["dagster/row_count"] = held.rows
         if held.definition and (tally.seeded or tally.redefined):

@@ -19,6 +19,7 @@ from ..config import CdcConfig
 from ..errors import CdcError
 from ..model import TableName
 from ..pipeline import Pipeline, build
+from .metadata import started_anew
 from .names import RANGE_END, RANGE_START, SEED_TAG, Names, partition_key
 from .snapshot import unreported
 from .tables import remember
@@ -36,6 +37,7 @@ class _Tick:
         default_factory=list
     )
     said: list[str] = field(default_factory=list)
+    events: list[dg.AssetObservation] = field(default_factory=list)
 
 
 def planner(
@@ -61,6 +63,7 @@ def planner(
             run_requests=tick.requests,
             dynamic_partitions_requests=tick.partitions,
             skip_reason=None if tick.requests else "; ".join(tick.said) or "everything is seeded",
+            asset_events=tick.events,
         )
 
     return plan
@@ -68,10 +71,14 @@ def planner(
 
 def _to_seed(pipeline: Pipeline, tables: Sequence[TableName], tick: _Tick) -> Iterator[TableName]:
     """Begin what has to be begun; the tables that have chunks to load."""
-    engine.prepare(pipeline.capture, pipeline.sink)
-    selection = engine.plan(pipeline.capture, pipeline.sink)
+    anew = engine.prepare(pipeline.capture, pipeline.sink, start_anew=pipeline.starts_anew)
+    if anew:
+        tick.events.append(started_anew(Names(pipeline.config.name), anew))
+    aside: dict[TableName, CdcError] = {}
+    selection = engine.plan(pipeline.capture, pipeline.sink, aside)
     remember(pipeline, selection.tables)
-    for name, reason in selection.set_aside.items():
+    refused = {name: f"{error} ({error.hint})" for name, error in aside.items()}
+    for name, reason in {**selection.set_aside, **refused}.items():
         tick.said.append(f"{name} is set aside: {reason}")
     for name in engine.unloaded(pipeline.sink):
         if name in tables:

@@ -5,24 +5,29 @@ The engine runs in a thread of its own. Dagster stops a run by raising in the ma
 thread, at any point; there it finds only someone waiting, who then lets the engine
 finish its batch and confirm it. A run that was replaced finds out by itself, and leaves.
 
+What goes away by itself is waited for within the run, which goes on giving signs of life:
+else a server that is restarted would leave a row of failed runs.
+
 Materialized by hand or by a schedule, outside the stream's own job, the same op catches
 up to what is committed now, and ends.
 """
 
+import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 
 import dagster as dg
 
 from .. import engine
 from ..config import CdcConfig
-from ..engine import Loaded, Step
+from ..engine import Loaded, Retry, SetAside, StartedAnew, Step
 from ..errors import CdcError, SlotInUse
 from ..model import LSN
 from ..pipeline import Pipeline, build
 from .failure import failure
-from .metadata import heartbeat_metadata, lag_metadata, table_metadata
+from .metadata import HEARTBEAT, heartbeat_metadata, lag_metadata, started_anew, table_metadata
 from .names import STREAM_TAG, Names
 from .tally import Tallies, Tally
 
@@ -61,6 +66,9 @@ class _Run:
         self._names = Names(self._config.name)
         self._tallies = Tallies()
         self._stopping = threading.Event()
+        self._said: queue.SimpleQueue[Retry | StartedAnew] = queue.SimpleQueue()
+        self._waits_for: CdcError | None = None
+        """What the engine failed at, until it streams again."""
         self._error: BaseException | None = None
 
     def follow(self) -> None:
@@ -71,16 +79,19 @@ class _Run:
         finally:
             self._stopping.set()
             worker.join(_GRACE)
+            self._say_what_happened()
             self._report()
-        if isinstance(self._error, CdcError):
-            raise failure(self._error) from self._error
-        if self._error:
-            raise self._error
+        error = self._error or self._waits_for
+        if isinstance(error, CdcError):
+            raise failure(error) from error
+        if error:
+            raise error
 
     def _attend(self, worker: threading.Thread) -> None:
         began = reported = fenced = time.monotonic()
         while worker.is_alive():
             worker.join(_LOOK)
+            self._say_what_happened()
             now = time.monotonic()
             if now - began >= self._config.stream.max_run_seconds:
                 self._context.log.info("this run has streamed long enough; the next one goes on")
@@ -90,7 +101,23 @@ class _Run:
                 self._leave_if_replaced()
             if now - reported >= self._config.stream.emit_every:
                 reported = now
-                self._report()
+                if self._waits_for:
+                    self._give_a_sign_of_life(self._waits_for)
+                else:
+                    self._report()
+
+    def _say_what_happened(self) -> None:
+        """Here, for Dagster writes events in the thread that runs the op."""
+        while not self._said.empty():
+            said = self._said.get()
+            self._context.log.warning(str(said))
+            if isinstance(said, StartedAnew):
+                self._context.log_event(started_anew(self._names, said))
+
+    def _give_a_sign_of_life(self, waits_for: CdcError) -> None:
+        """Without asking the source or the destination, one of which does not answer."""
+        metadata = {HEARTBEAT: self._context.run.run_id, "cdc/waits_for": str(waits_for)}
+        self._context.log_event(dg.AssetObservation(self._names.slot, metadata=metadata))
 
     def _leave_if_replaced(self) -> None:
         run = self._context.instance.get_run_by_id(self._context.run.run_id)
@@ -99,14 +126,29 @@ class _Run:
 
     def _stream(self) -> None:
         try:
-            engine.prepare(self._pipeline.capture, self._pipeline.sink)
-            for step in engine.stream(self._pipeline.capture, self._pipeline.sink):
-                self._tallies.add(step)
+            for event in engine.unattended(self._attempt, self._stopping):
+                if isinstance(event, Retry):
+                    self._waits_for = event.error
+                    self._said.put(event)
+                    continue
+                self._waits_for = None
+                if isinstance(event, StartedAnew):
+                    self._said.put(event)
+                else:
+                    self._tallies.add(event)
+        except BaseException as error:
+            self._error = error
+
+    def _attempt(self) -> Generator[StartedAnew | Step, None, None]:
+        capture, sink = self._pipeline.capture, self._pipeline.sink
+        if anew := engine.prepare(capture, sink, start_anew=self._pipeline.starts_anew):
+            yield anew
+        with closing(engine.stream(capture, sink)) as steps:
+            for step in steps:
+                yield step
                 self._repair(step)
                 if self._stopping.is_set():
                     return
-        except BaseException as error:
-            self._error = error
 
     def _repair(self, step: Step) -> None:
         if step.applied.incomplete:
@@ -116,10 +158,18 @@ class _Run:
     def catch_up(self) -> None:
         try:
             for event in engine.catch_up(
-                self._pipeline.capture, self._pipeline.sink, readers=self._config.seed.readers
+                self._pipeline.capture,
+                self._pipeline.sink,
+                readers=self._config.seed.readers,
+                start_anew=self._pipeline.starts_anew,
             ):
                 if isinstance(event, Loaded):
                     self._context.log.info(f"seeded {event.rows:,} rows of {event.table} ({event.chunk.key})")
+                elif isinstance(event, SetAside):
+                    self._context.log.warning(str(event))
+                elif isinstance(event, StartedAnew):
+                    self._said.put(event)
+                    self._say_what_happened()
                 else:
                     self._tallies.add(event)
         except SlotInUse as error:

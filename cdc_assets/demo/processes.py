@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import CdcError
+from ..testing.signals import undisturbed
 
 _GRACE = 25.0
 """Seconds a program has to end: a run's worker finishes its batch."""
@@ -31,7 +32,7 @@ class Programs:
     def start(
         self, name: str, command: Sequence[str | Path], environment: Mapping[str, str], folder: Path
     ) -> None:
-        with (self._logs / f"{name}.log").open("ab") as log:
+        with (self._logs / f"{name}.log").open("ab") as log, undisturbed():
             process = subprocess.Popen(
                 command,
                 env={**os.environ, **environment},
@@ -41,7 +42,7 @@ class Programs:
                 stderr=log,
                 start_new_session=True,
             )
-        self._running.append((name, process))
+            self._running.append((name, process))
 
     def see_that_all_run(self) -> None:
         """Raises, with the end of its log, for one that has ended by itself."""

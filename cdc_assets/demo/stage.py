@@ -22,6 +22,7 @@ from ..config import load
 from ..errors import CdcError, ConfigError
 from ..pipeline import Pipeline, build
 from ..testing import PostgresServer
+from ..testing.signals import ENDS
 from . import traffic
 from .instance import make_instance
 from .processes import Programs
@@ -30,8 +31,6 @@ from .shop import open_shop
 _LOCATION = ("definitions.py", "cdc.yaml")
 """What the demo runs: the example at the top of the repository."""
 _EXAMPLE = ("-f", "definitions.py", "-d", ".")
-_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a polite kill, and a terminal that was closed."""
 _HERE = "127.0.0.1"
 _SERVED_WITHIN = 90.0
 """Seconds."""
@@ -84,7 +83,7 @@ class Stage:
         return self._server.version
 
     def __enter__(self) -> Stage:
-        for number in _ENDS:
+        for number in ENDS:
             signal.signal(number, _interrupt)
         try:
             self._put_up()
@@ -163,7 +162,7 @@ class Stage:
         self._programs.start(name, [executable, *arguments], self.environment, self.folder)
 
     def _take_down(self) -> None:
-        for number in _ENDS:
+        for number in ENDS:
             signal.signal(number, signal.SIG_IGN)  # being impatient would leave something running
         self._down.close()
 

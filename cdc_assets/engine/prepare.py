@@ -10,54 +10,76 @@ snapshot, so that no change can fall between the two.
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from ..errors import ContinuityLost, TableRewritten
-from ..model import ChangeCapture, Position, Selection, Sink, TableState
+from ..model import ChangeCapture, Position, Sink, TableState
 
 _ATTEMPTS = 10
 """At a source whose tables are renamed and made anew while they are looked at."""
 
 
-def prepare(capture: ChangeCapture, sink: Sink) -> Selection:
+@dataclass(frozen=True)
+class StartedAnew:
+    """Every table has to be copied again, and why."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.reason}; everything is copied again"
+
+
+def prepare(capture: ChangeCapture, sink: Sink, *, start_anew: bool = False) -> StartedAnew | None:
     """Make sure that `capture.live` delivers everything after what `sink` holds.
 
-    Raises `ContinuityLost` if it cannot, and tables would be out of step without a word.
+    Raises `ContinuityLost` if it cannot, and tables would be out of step without a word; or with
+    `start_anew` has them all seeded again, from where `live` can begin.
     """
     for _ in range(_ATTEMPTS):
         with suppress(TableRewritten):
-            return _prepare(capture, sink)
-    return _prepare(capture, sink)
+            return _prepare(capture, sink, start_anew)
+    return _prepare(capture, sink, start_anew)
 
 
-def _prepare(capture: ChangeCapture, sink: Sink) -> Selection:
+def _prepare(capture: ChangeCapture, sink: Sink, start_anew: bool) -> StartedAnew | None:
     held = sink.tables()
     selection = capture.select(held)
     position, reason = _continuity(capture, sink)
+    started_anew = None
     if position and reason:
         if any(table.state is TableState.SEEDED for table in held.values()):
-            raise ContinuityLost(
-                f"changes after {position.lsn} are gone: {reason}",
-                hint="copy everything again, the old copies stay readable meanwhile:  "
-                "cdc-assets reseed --all",
-            )
+            gone = f"changes after {position.lsn} are gone: {reason}"
+            if not start_anew:
+                raise ContinuityLost(gone, hint=_REMEDY)
+            started_anew = StartedAnew(gone)
+            for name in held:
+                sink.mark_unseeded(name, gone)
+            held = {}
         position = None
     captured = capture.captured()
-    renamed = {table.oid for name, table in selection.tables.items() if name not in held}
+    renamed = {table.oid: name for name, table in selection.tables.items() if name not in held}
     for name, table in held.items():
-        if table.state is TableState.UNSEEDED or (table.definition and table.definition.oid in renamed):
+        if table.state is TableState.UNSEEDED:
             continue
-        if name not in selection.tables:
+        if table.definition and table.definition.oid in renamed:
+            if renamed[table.definition.oid] not in captured:
+                sink.mark_unseeded(name, _NOT_CAPTURED)
+        elif name not in selection.tables:
             # Its changes are left out from here on; were it selected again, it would have a gap.
             sink.mark_unseeded(name, "it is not selected")
         elif name not in captured:
-            sink.mark_unseeded(name, "its changes were not captured for a while")
+            sink.mark_unseeded(name, _NOT_CAPTURED)
         elif table.definition and table.definition.oid != selection.tables[name].oid:
             sink.mark_unseeded(name, "it was dropped and made again")
     sink.see_that_it_can_be_written()
     start = capture.prepare(selection.tables)
     if position is None:
         sink.adopt(start)
-    return selection
+    return started_anew
+
+
+_NOT_CAPTURED = "its changes were not captured for a while"
+_REMEDY = "copy everything again, the old copies stay readable meanwhile:  cdc-assets reseed --all"
 
 
 def _continuity(capture: ChangeCapture, sink: Sink) -> tuple[Position | None, str | None]:

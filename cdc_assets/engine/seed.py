@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ..errors import SeedOutdated, TableRewritten, UnfaithfulValue
+from ..errors import CdcError, SeedOutdated, TableRefused, TableRewritten, UnfaithfulValue, UnusableTable
 from ..model import (
     LSN,
     ChangeCapture,
@@ -28,8 +28,11 @@ from ..model import (
     TableState,
 )
 from .as_text import keep_as_text
+from .prepare import prepare
 
 Plan = Mapping[TableName, Sequence[Chunk]]
+Aside = dict[TableName, CdcError]
+"""Tables that failed for a reason of their own, which is no reason to keep the others waiting."""
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,38 @@ class Loaded:
     lsn: LSN
 
 
-def plan(capture: ChangeCapture, sink: Sink) -> Selection:
-    """Begin a seed of every selected table that has to have one."""
-    # Before the tables are looked up: what is older than this, their snapshots will contain.
-    head = capture.head()
-    held = sink.tables()
-    selection = capture.select(held)
+def plan(capture: ChangeCapture, sink: Sink, aside: Aside) -> Selection:
+    """Begin a seed of every selected table that has to have one.
+
+    What is in `aside` is left alone; a table that the sink refuses is put there.
+    """
+    while True:
+        # Before the tables are looked up: what is older than this, their snapshots will contain.
+        head = capture.head()
+        held = sink.tables()
+        selection = capture.select(held)
+        if selection.tables.keys() <= capture.captured():
+            break
+        # A table that is new: its changes have to be captured before it is read.
+        prepare(capture, sink)
     renamed = {table.oid for table in selection.tables.values()} & in_step(held)
     for name, table in selection.tables.items():
-        if name in held and held[name].state is not TableState.UNSEEDED:
+        if name in aside or (name in held and held[name].state is not TableState.UNSEEDED):
             continue
         if name in held or table.oid not in renamed:  # or the stream, when it gets there, renames it
-            with suppress(TableRewritten):  # what became of it, the next look will say
-                sink.begin_seed(table, capture.plan(table), after=head)
+            try:
+                with suppress(TableRewritten):  # what became of it, the next look will say
+                    sink.begin_seed(table, capture.plan(table), after=head)
+            except TableRefused as error:
+                _set_aside(sink, name, error, aside)
     return selection
+
+
+def _set_aside(sink: Sink, name: TableName, error: CdcError, aside: Aside) -> None:
+    aside[name] = error
+    held = sink.tables().get(name)
+    if held is None or (held.state, held.reason) != (TableState.UNSEEDED, str(error)):
+        sink.mark_unseeded(name, str(error), in_step=True)
 
 
 def in_step(held: Mapping[TableName, Held]) -> set[int]:
@@ -84,27 +105,32 @@ def load(
     chunks: Plan,
     *,
     readers: int = 2,
+    aside: Aside | None = None,
 ) -> Iterator[Loaded]:
     """Read `chunks`, all from one snapshot, several at once; each is reported once it is durable.
 
-    A table that is not any more what its chunks were planned for is marked, to be planned again.
+    A table that is not any more what its chunks were planned for is marked, to be planned again. One
+    that cannot be read, or is refused by the sink, is put into `aside`; without it, that is raised.
     """
     wanted = [tables[name] for name in chunks]
     if not wanted:
         return
     generations = {name: held.generation for name, held in sink.tables().items()}
     with capture.snapshot(wanted) as snapshot, ThreadPoolExecutor(readers, "cdc-read") as pool:
-        work = [
-            pool.submit(_load_one, capture, snapshot, sink, tables[name], chunk, generations[name])
+        work = {
+            pool.submit(_load_one, capture, snapshot, sink, tables[name], chunk, generations[name]): name
             for name, planned in chunks.items()
             for chunk in planned
-        ]
+        }
         failure: BaseException | None = None
         try:
             for done in as_completed(work):
                 if done.cancelled():
                     continue
-                if error := done.exception():
+                error = done.exception()
+                if aside is not None and isinstance(error, _OF_ITS_OWN):
+                    _set_aside(sink, work[done], error, aside)
+                elif error:
                     # What others were in the middle of becomes durable all the same, and is reported.
                     failure = failure or error
                     for other in work:
@@ -153,3 +179,4 @@ def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]
 
 
 _OUTDATED = (TableRewritten, SeedOutdated)
+_OF_ITS_OWN = (UnusableTable, TableRefused)

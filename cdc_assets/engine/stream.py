@@ -37,8 +37,8 @@ def stream(
             if batch.lsn > batch.since:
                 applied = sink.apply(batch)
                 batch.ack.confirm()
-            if applied.unseeded:
-                watch.learn()
             yield Step(batch, applied)
             for found in watch.passed(batch):
                 yield Step(ChangeBatch((), batch.lsn, batch.lsn), found)
+            if applied.unseeded:
+                watch.learn()

@@ -8,29 +8,57 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 
-from ..model import ChangeCapture, Sink, TableState
-from .prepare import prepare
-from .seed import Loaded, load, plan, repair, unloaded
+from ..errors import CdcError
+from ..model import ChangeCapture, Sink, TableName, TableState
+from .prepare import StartedAnew, prepare
+from .seed import Aside, Loaded, load, plan, repair, unloaded
 from .stream import Step, stream
 from .watch import Watch
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """A table that is copied when what stands in its way is gone; the others go on."""
+
+    table: TableName
+    error: CdcError
+
+    def __str__(self) -> str:
+        return f"{self.table} is set aside: {self.error}"
+
+
+Event = StartedAnew | Loaded | SetAside | Step
+
+
 def catch_up(
-    capture: ChangeCapture, sink: Sink, *, seed: bool = True, readers: int = 2
-) -> Iterator[Loaded | Step]:
-    """Bring `sink` to what was committed at the source when this was called, everything seeded."""
-    prepare(capture, sink)
+    capture: ChangeCapture,
+    sink: Sink,
+    *,
+    seed: bool = True,
+    readers: int = 2,
+    start_anew: bool = False,
+) -> Iterator[Event]:
+    """Bring `sink` to what was committed at the source when this was called, everything seeded.
+
+    What is wrong with one table is raised once all others are there.
+    """
+    if anew := prepare(capture, sink, start_anew=start_anew):
+        yield anew
     watch = Watch(capture, sink)
     target = capture.head()
+    aside: Aside = {}
     while True:
         if seed:
-            yield from _bring_in(capture, sink, readers)
+            yield from _bring_in(capture, sink, readers, aside)
         target = max(target, watch.look() or capture.head())
         yield from stream(capture, sink, until=target, watch=watch)
-        if not seed or not _unfinished(capture, sink):
-            return
+        if not watch.wants_look and (not seed or not _unfinished(capture, sink, aside)):
+            break
+    for error in aside.values():
+        raise error
 
 
 def follow(
@@ -41,12 +69,14 @@ def follow(
     seed: bool = True,
     readers: int = 2,
     watch_every: float = 10.0,
-) -> Iterator[Loaded | Step]:
+    start_anew: bool = False,
+) -> Generator[Event, None, None]:
     """Keep `sink` in step until `stopping` says so, which is looked at after each batch.
 
     Seeds run beside the stream, so that a table that is added does not hold back the others.
     """
-    prepare(capture, sink)
+    if anew := prepare(capture, sink, start_anew=start_anew):
+        yield anew
     watch = Watch(capture, sink, every=watch_every)
     with (
         _seeding(capture, sink, readers) as seeding,
@@ -55,7 +85,7 @@ def follow(
         if seed:
             seeding.wake()
         for step in steps:
-            yield from seeding.loaded()
+            yield from seeding.done()
             yield step
             if stopping():
                 return
@@ -66,22 +96,31 @@ def follow(
                 seeding.wake()
 
 
-def _bring_in(capture: ChangeCapture, sink: Sink, readers: int) -> Generator[Loaded, None, None]:
+def _bring_in(
+    capture: ChangeCapture, sink: Sink, readers: int, aside: Aside
+) -> Generator[Loaded | SetAside, None, None]:
     """Load everything that is not seeded; what the stream must bring is left to it."""
+    said = set(aside)
     while True:
-        tables = plan(capture, sink).tables
+        tables = plan(capture, sink, aside).tables
         if not repair(capture, sink, tables):
             continue
         chunks = {name: pending for name, pending in unloaded(sink).items() if name in tables}
+        if chunks:
+            yield from load(capture, sink, tables, chunks, readers=readers, aside=aside)
+        for name in [name for name in aside if name not in said]:
+            said.add(name)
+            yield SetAside(name, aside[name])
         if not chunks:
             return
-        yield from load(capture, sink, tables, chunks, readers=readers)
 
 
-def _unfinished(capture: ChangeCapture, sink: Sink) -> bool:
+def _unfinished(capture: ChangeCapture, sink: Sink, aside: Aside) -> bool:
     held = sink.tables()
     return any(
-        name not in held or held[name].state is not TableState.SEEDED for name in capture.select(held).tables
+        name not in held or held[name].state is not TableState.SEEDED
+        for name in capture.select(held).tables
+        if name not in aside
     )
 
 
@@ -91,7 +130,9 @@ class _Seeding:
     def __init__(self, capture: ChangeCapture, sink: Sink, readers: int) -> None:
         self._prepare = partial(prepare, capture, sink)
         self._bring_in = partial(_bring_in, capture, sink, readers)
-        self._loaded: queue.SimpleQueue[Loaded] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Loaded | SetAside] = queue.SimpleQueue()
+        self._aside: dict[TableName, str] = {}
+        """What was set aside at the last look, and why."""
         self._wanted = threading.Event()
         self._ending = threading.Event()
         self._anew = False
@@ -104,10 +145,10 @@ class _Seeding:
         self._anew |= anew
         self._wanted.set()
 
-    def loaded(self) -> Iterator[Loaded]:
-        """What was loaded since the last time; raises what made the thread fail."""
-        while not self._loaded.empty():
-            yield self._loaded.get()
+    def done(self) -> Iterator[Loaded | SetAside]:
+        """What was done since the last time; raises what made the thread fail."""
+        while not self._done.empty():
+            yield self._done.get()
         if self._error:
             raise self._error
 
@@ -124,11 +165,15 @@ class _Seeding:
                 if self._anew:
                     self._anew = False
                     self._prepare()
-                with closing(self._bring_in()) as chunks:
-                    for chunk in chunks:
-                        self._loaded.put(chunk)
+                aside: Aside = {}
+                with closing(self._bring_in(aside)) as events:
+                    for event in events:
+                        # It is tried again at each look, and said once.
+                        if isinstance(event, Loaded) or self._aside.get(event.table) != str(event.error):
+                            self._done.put(event)
                         if self._ending.is_set():
                             return
+                self._aside = {name: str(error) for name, error in aside.items()}
             except BaseException as error:
                 self._error = error
                 return

@@ -30,6 +30,8 @@ class Watch:
         """Tables with changes after `_at`; the definition of these may be a later one."""
         self.held: dict[int, Table] = {}
         """The definitions that the sink has, by OID, for the stream to be made out against."""
+        self.wants_look = False
+        """Whether the stream has spoken of partitions that no look has found, and may be gone again."""
         self.found_unseeded = False
         """Whether the last look found tables that have to be seeded, or are no longer wanted."""
         self.learn()
@@ -37,6 +39,7 @@ class Watch:
     def look(self) -> LSN | None:
         """Look at the catalog; up to where the stream has to come, or None if nothing is different."""
         self._looked = time.monotonic()
+        self.wants_look = False
         self._found, self._changed_since = {}, set()
         held = self._sink.tables()
         selection = self._capture.select(held)
@@ -69,13 +72,21 @@ class Watch:
         for changes in batch.changes:
             if len(changes) and np.max(changes.lsns) > self._at:
                 self._changed_since.add(changes.table.oid)
+        if any(self._is_new(changes.table) for changes in batch.changes):
+            self.learn()
+            self.wants_look = True
         if self._found and batch.lsn >= self._at:
             yield self._sink.redefine(self._certain())
             self._found = {}
             self.learn()
-        elif self._every is not None and time.monotonic() - self._looked >= self._every:
+        elif self._every is not None and (self.wants_look or time.monotonic() - self._looked >= self._every):
             self.learn()
             self.look()
+
+    def _is_new(self, table: Table) -> bool:
+        """Whether it has partitions that are not known."""
+        held = self.held.get(table.oid)
+        return held is not None and held.hearing(table) is not held
 
     def _certain(self) -> list[Table]:
         """Of what was found, that which is still so where the stream is now."""

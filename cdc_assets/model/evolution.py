@@ -125,9 +125,11 @@ def _partitions(held: Table, now: Table) -> str | None:
     today = {file.oid: file for file in now.evidence.files}
     if then.keys() - today.keys():
         return "a partition was detached or dropped"
-    if any(file.attached for oid, file in today.items() if oid not in then):
+    looked_at = {oid for oid, file in then.items() if file.filenode}
+    if any(file.attached for oid, file in today.items() if oid not in looked_at):
         return "a table was attached as a partition"
-    if any(file.filenode != today[oid].filenode for oid, file in then.items()):
+    # A table's first file has the number of the table.
+    if any((file.filenode or oid) != today[oid].filenode for oid, file in then.items()):
         return "a partition was emptied or written anew"
     return None
 

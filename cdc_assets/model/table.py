@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import cached_property
@@ -114,7 +114,8 @@ class File(NamedTuple):
 
     oid: int
     filenode: int
-    """Another after everything that writes the table anew."""
+    """Another after everything that writes the table anew; 0 for a partition that was not looked at
+    yet, of which the log speaks."""
     attached: bool = False
     """The partition was a table before it was one, and may have brought rows along."""
 
@@ -137,7 +138,16 @@ class Evidence:
     def shows_rewrite_since(self, earlier: Evidence) -> bool:
         """Whether rows that were there earlier were written anew, or are there no more."""
         now = {file.oid: file.filenode for file in self.files}
-        return any(now.get(file.oid) != file.filenode for file in earlier.files)
+        return any(now.get(file.oid) != file.filenode for file in earlier.files if file.filenode)
+
+    def of_the_catalog(self) -> Evidence:
+        """Without what only the log spoke of."""
+        return replace(self, files=tuple(file for file in self.files if file.filenode))
+
+    def speaking_of(self, partitions: Iterable[int]) -> Evidence:
+        """With partitions, by OID, that the log speaks of, and no look at the catalog may ever find."""
+        new = set(partitions).difference(file.oid for file in self.files)
+        return replace(self, files=(*self.files, *(File(oid, 0) for oid in sorted(new)))) if new else self
 
     @classmethod
     def of(cls, found: Mapping[str, Any]) -> Evidence:
@@ -188,6 +198,16 @@ class Table:
     def as_text(self) -> frozenset[TextColumn]:
         """The columns that are kept as text."""
         return frozenset(TextColumn(self.oid, c.number, c.oid) for c in self.columns if c.as_text)
+
+    def speaking_of(self, partitions: Iterable[int]) -> Table:
+        evidence = self.evidence.speaking_of(partitions)
+        return self if evidence is self.evidence else replace(self, evidence=evidence)
+
+    def hearing(self, table: Table) -> Table:
+        """With what the log has said, in the definition that came with some changes, of partitions."""
+        if table.oid != self.oid:
+            return self
+        return self.speaking_of(file.oid for file in table.evidence.files if not file.filenode)
 
     def keeping_as_text(self, wanted: Set[TextColumn]) -> Table:
         """With those of the columns `wanted` that it has carried as PostgreSQL's text."""

@@ -68,6 +68,8 @@ class Assembler:
         self._describe, self._compute = describe, compute
         self._as_text = as_text if as_text is not None else set()
         self._tables: dict[int, Table | None] = {}
+        self._partitions: dict[int, set[int]] = {}
+        """By partitioned table: of which partitions the messages of the last batch speak."""
         self._doubtful: dict[int, messages.Relation] = {}
         """What the log says of tables of which that leaves something open."""
         self._whole: list[Frames] = []
@@ -112,7 +114,7 @@ class Assembler:
     def set_aside(self, piece: int) -> None:
         """Decode what has come of the open transaction, so many bytes at a time, and put it on disk.
 
-        Only if there is no batch to take: messages are decoded in their order. `CaptureError` if the
+        Only if there is no batch to take: messages are decoded in their order. `SpoolFull` if the
         disk does not take it.
         """
         assert not self._whole
@@ -161,6 +163,7 @@ class Assembler:
     def _changes(self, run: _Run) -> TableChanges | None:
         """A column is kept as text from the first value on that its type here cannot hold."""
         while table := run.table and run.table.keeping_as_text(self._as_text):
+            table = table.speaking_of(self._partitions.get(table.oid, ()))
             try:
                 return replace(run, table=table).changes(self._compute)
             except UnfaithfulValue as error:
@@ -180,6 +183,7 @@ class Assembler:
             for oid, begin, size in zip(present.tolist(), first, count, strict=True)
         }
         self._settle_doubts(where)
+        self._partitions = _partitions(stream, oids)
         cuts = self._cuts(stream)
         for oid in dict.fromkeys([*cuts, *where]):
             if oid not in self._tables and oid not in cuts:
@@ -221,6 +225,23 @@ class Assembler:
                     run = _Run(tables.get(oid), stream.commit_after(place), stream)
                     cuts.setdefault(oid, []).append(_Cut(row, run))
         return cuts
+
+
+def _partitions(stream: _Stream, oids: Ints) -> dict[int, set[int]]:
+    """Before the first change to a partition the server describes the partition too; the change itself
+    is one of the root. So what is described, and not what the next change is about, is a partition."""
+    found: dict[int, set[int]] = {}
+    ends = np.sort(np.concatenate([stream.control, stream.commit_place]))
+    for place in stream.control.tolist():
+        row = int(np.searchsorted(stream.row_place, place))
+        end = int(np.searchsorted(ends, place, "right"))
+        follows = row < len(oids) and (end == len(ends) or stream.row_place[row] < ends[end])
+        message = stream.message(place)
+        if follows and message[0] == messages.RELATION:
+            described, root = messages.relation(message).oid, int(oids[row])
+            if described != root:
+                found.setdefault(root, set()).add(described)
+    return found
 
 
 def _kinds(frames: Frames) -> Bytes:

@@ -20,7 +20,7 @@ from typing import IO, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ..errors import CaptureError
+from ..errors import SpoolFull
 from ..model import LSN, Table, TableChanges, arrow
 
 
@@ -45,7 +45,7 @@ class Spool:
         self._runs: list[_Run] = []
 
     def add(self, changes: TableChanges) -> None:
-        """`CaptureError` if there is no room."""
+        """`SpoolFull` if there is no room."""
         masks = map(arrow.from_numpy, changes.unchanged.values())
         beside = [arrow.from_numpy(changes.ops), arrow.from_numpy(changes.ordinals)]
         columns = [*map(_stored, changes.rows.columns), *beside, arrow.from_numpy(changes.moved), *masks]
@@ -62,10 +62,9 @@ class Spool:
         try:
             yield
         except OSError as error:
-            raise CaptureError(
+            raise SpoolFull(
                 f"a large transaction cannot be set aside in {tempfile.gettempdir()}: {error.strerror}",
-                hint="make room there, or have TMPDIR name another folder; the stream can then be "
-                "started again.",
+                hint="make room there, or have TMPDIR name another folder and start again.",
             ) from error
 
     def committed(self, commit: tuple[LSN, int], then: Sequence[TableChanges]) -> Iterable[TableChanges]:

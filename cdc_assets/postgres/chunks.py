@@ -24,15 +24,16 @@ from .session import Connection
 _MOST = 2_000
 """Chunks of one table, so that a page that shows them all stays quick."""
 
-# Of a table that is dropped at this moment, the catalog still has the name, but no file.
+# Of a table that is dropped at this moment, the catalog still has the name, but no file. A partitioned
+# table without partitions counts as a leaf, and has no file either.
 _LEAVES = """
 select c.oid::bigint as oid, n.nspname as schema, c.relname as name,
        coalesce(pg_relation_filenode(c.oid)::bigint, 0) as filenode,
        coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int as pages,
        coalesce(pg_table_size(c.oid), 0) as bytes
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.oid = %(oid)s and c.relkind <> 'p'
-   or c.oid in (select relid from pg_partition_tree(%(oid)s) where isleaf)
+where c.relkind <> 'p'
+  and (c.oid = %(oid)s or c.oid in (select relid from pg_partition_tree(%(oid)s) where isleaf))
 order by 2, 3
 """
 
@@ -103,7 +104,7 @@ def _leaves(connection: Connection, oid: int) -> list[_Leaf]:
     with connection.cursor(row_factory=class_row(_Leaf)) as cursor:
         leaves = cursor.execute(_LEAVES, {"oid": oid}).fetchall()
     # A partitioned table may have none.
-    if not leaves and not connection.execute("select from pg_class where oid = %s", [oid]).fetchone():
+    if not leaves and not connection.execute("select 1 from pg_class where oid = %s", [oid]).fetchone():
         raise TableRewritten("a table was dropped while it was planned", hint="start again.")
     return leaves
 

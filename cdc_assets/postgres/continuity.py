@@ -30,5 +30,8 @@ def broken(position: Position, here: Position, slot: SlotState | None) -> str | 
         return obstacle
     confirmed = LSN(slot.confirmed or 0)
     if confirmed > position.lsn:
-        return f"slot {position.slot} was moved to {confirmed}, or made again"
+        return (
+            f"slot {position.slot} is at {confirmed} already: it was moved or made again, "
+            "or the destination is an older copy"
+        )
     return None

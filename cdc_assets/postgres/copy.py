@@ -18,6 +18,7 @@ import select
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Iterator
 
 import numpy as np
 from psycopg import pq
@@ -242,10 +243,20 @@ class _LibpqCopy(Copy):
 
     def _end(self) -> None:
         self.ended = True
-        results = iter(self._pg.get_result, None)
-        refusals = [_refusal(result) for result in results if result.status == pq.ExecStatus.FATAL_ERROR]
-        if refusals:
+        failed = pq.ExecStatus.FATAL_ERROR
+        if refusals := [_refusal(result) for result in self._results() if result.status == failed]:
             raise refusals[0]
+
+    def _results(self) -> Iterator[pq.abc.PGresult]:
+        """Waited for here: libpq would wait with Python's lock held, and every thread with it."""
+        while True:
+            while self._pg.is_busy():
+                select.select([self], [], [])
+                self._pg.consume_input()
+            result = self._pg.get_result()
+            if result is None:
+                return
+            yield result
 
     def write(self, message: bytes) -> None:
         self._pg.put_copy_data(message)

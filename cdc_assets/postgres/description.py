@@ -30,7 +30,7 @@ class _Description:
     ) -> None:
         self._catalog, self._relation, self._entry, self._held = catalog, relation, entry, held
         self._treatment: Treatment = catalog.treatment(entry or relation)
-        self._evidence = held.evidence if held else Evidence()
+        self._evidence = (held.evidence if held else Evidence()).of_the_catalog()
         columns = entry.columns if entry else []
         excluded = [column for column in columns if column.name in self._treatment.exclude]
         computed = catalog.computed(entry) if entry else []

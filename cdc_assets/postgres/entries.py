@@ -67,7 +67,8 @@ select c.oid::bigint as oid, n.nspname as schema, c.relname as name, c.relkind::
                        pg_relation_filenode(l.relid)::bigint, exists (
                            select from pg_partition_ancestors(l.relid) up
                            where up.relid <> c.oid and not ({_BORN_A_PARTITION.strip()})))), '[]')
-            from pg_partition_tree(c.oid) l where l.isleaf)
+            from pg_partition_tree(c.oid) l join pg_class x on x.oid = l.relid
+            where l.isleaf and x.relkind <> 'p')
            else json_build_array(json_build_array(c.oid::bigint, pg_relation_filenode(c.oid)::bigint, false))
        end as files
 from pg_class c join pg_namespace n on n.oid = c.relnamespace

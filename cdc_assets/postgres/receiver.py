@@ -65,9 +65,10 @@ class Receiver:
 
     def start(self) -> None:
         """Begin to stream; `SlotInUse` if another consumer holds the slot."""
-        (timeout,) = self._connection.execute(
-            "select setting::int from pg_settings where name = 'wal_sender_timeout'"
-        ).fetchone() or (0,)
+        with server_errors():
+            (timeout,) = self._connection.execute(
+                "select setting::int from pg_settings where name = 'wal_sender_timeout'"
+            ).fetchone() or (0,)
         self._interval = min(_STATUS_INTERVAL, timeout / 3000) if timeout else _STATUS_INTERVAL
         self._patience = max(timeout / 1000, 3 * self._interval)
         command = sql.SQL(

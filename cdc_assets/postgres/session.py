@@ -39,8 +39,16 @@ _PINNED = {
     "lock_timeout": "0",
     "idle_in_transaction_session_timeout": "0",
 }
-_CONNECT_TIMEOUT = 10
-"""Seconds, unless the conninfo says otherwise."""
+_TIMEOUTS = {
+    "connect_timeout": 10,
+    # Where a network swallows packets, nobody says that a connection is broken, and the
+    # operating system would wait for hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 25_000,
+}
+"""Seconds, the last in milliseconds, unless the conninfo says otherwise."""
 
 
 def pinned(conninfo: str, application_name: str = "cdc_assets") -> str:
@@ -52,11 +60,11 @@ def pinned(conninfo: str, application_name: str = "cdc_assets") -> str:
             "source.conninfo is not a connection string",
             hint="write it as host=... dbname=... user=..., or as postgresql://user@host/dbname.",
         ) from error
-    ours = " ".join(f"-c {name}={value}" for name, value in _PINNED.items())
+    settings = " ".join(f"-c {name}={value}" for name, value in _PINNED.items())
     return make_conninfo(
         conninfo,
-        options=f"{given.get('options') or ''} {ours}".strip(),
-        connect_timeout=given.get("connect_timeout") or _CONNECT_TIMEOUT,
+        options=f"{given.get('options') or ''} {settings}".strip(),
+        **{name: given.get(name) or ours for name, ours in _TIMEOUTS.items()},
         application_name=given.get("application_name") or application_name,
         # The two names of this setting must not contradict each other.
         client_encoding="UTF8",
@@ -72,9 +80,9 @@ def connect(conninfo: str, **more: Any) -> Connection:
 
 
 @contextmanager
-def session(conninfo: str) -> Iterator[Connection]:
-    """A short-lived connection; what the server refuses on it comes as our own errors."""
-    with connect(conninfo) as connection, server_errors():
+def session(conninfo: str, **more: Any) -> Iterator[Connection]:
+    """A connection; what the server refuses on it comes as our own errors."""
+    with server_errors(), connect(conninfo, **more) as connection:
         yield connection
 
 
@@ -118,6 +126,8 @@ _REMEDIES = {
     "does not support SSL": "turn ssl on at the server, or ask for less with sslmode in source.conninfo.",
     "root certificate file": "name the file in source.conninfo: sslrootcert=...; or sslrootcert=system.",
     "certificate verify failed": "see that sslrootcert in source.conninfo is of the server's authority.",
+    "is not permitted to log in": "ALTER ROLE <role> LOGIN;",
+    "permission denied for database": "GRANT CONNECT ON DATABASE ... TO <role>;",
     "invalid ": "correct it in source.conninfo.",
     "does not exist": "see that source.conninfo names the right database and role.",
     "must be superuser or replication role": "ALTER ROLE <role> REPLICATION;",

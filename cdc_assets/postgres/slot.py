@@ -67,14 +67,23 @@ class SlotState(NamedTuple):
     written: int
     """The end of the server's log at the same moment."""
 
+    @property
+    def is_ours(self) -> bool:
+        return self.plugin == PLUGIN and bool(self.is_here)
+
+    @property
+    def is_lost(self) -> bool:
+        """For good, whatever is done at the server."""
+        return self.wal_status == "lost"
+
     def obstacle(self) -> str | None:
         """Why the slot cannot be streamed from, whatever we hold; None if it can."""
-        if self.plugin != PLUGIN or not self.is_here:
+        if not self.is_ours:
             return (
                 f"slot {self.name} is of plugin {self.plugin} in database {self.database}, "
                 f"not of {PLUGIN} in this one"
             )
-        if self.wal_status == "lost" or self.confirmed is None:
+        if self.is_lost or self.confirmed is None:
             return f"slot {self.name} has lost its log (wal_status {self.wal_status})"
         return None
 
@@ -91,7 +100,8 @@ class Slot:
     def see_that_it_can_be_made(self) -> None:
         """Raise what `ensure` would, as far as it can be known before: the publication is made first."""
         if state := self.state():
-            _see_that_it_serves(state)
+            if not (state.is_ours and state.is_lost):
+                _see_that_it_serves(state)
             return
         row = self._connection.execute(_MAY_BE_MADE).fetchone()
         assert row is not None
@@ -102,6 +112,10 @@ class Slot:
             raise not_allowed(self._connection)
         if not there_is_room:
             raise no_free_slot()
+
+    def has_lost_its_log(self) -> bool:
+        state = self.state()
+        return state is not None and state.is_lost
 
     def ensure(self, *, wait: float) -> LSN:
         """Create the slot if it is missing; where it starts.

@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 from psycopg import RawCursor, errors, sql
 
-from ..errors import CaptureError, ServerUnreachable, TableRewritten
+from ..errors import CaptureError, ServerUnreachable, TableRewritten, UnusableTable
 from ..model import LSN, Chunk, Column, Table, TableName
 from ..pgoutput import binary, types
 from ..pgoutput.cells import Cells
@@ -29,7 +29,7 @@ from . import slot
 from .chunks import PageRange
 from .copy import Refused, copy
 from .publication import Published
-from .session import Connection, connect, server_errors, session
+from .session import Connection, connect, first_line, server_errors, session
 
 _PIECE = 4 << 20
 """Bytes received that are decoded together."""
@@ -132,13 +132,22 @@ class WalSnapshot:
         try:
             with server_errors():
                 connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._name))
+                self._see_the_view(connection)
                 yield connection
                 connection.execute("COMMIT")
         except BaseException:
             connection.close()
             raise
         self._idle.append(connection)
+
+    def _see_the_view(self, connection: Connection) -> None:
+        try:
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(self._name))
+        except (errors.InvalidParameterValue, errors.UndefinedObject) as error:
+            raise ServerUnreachable(
+                "the session that keeps the snapshot of the source was ended",
+                hint="see the server's log; what is not loaded yet can be read under another.",
+            ) from error
 
     def close(self) -> None:
         while self._idle:
@@ -213,7 +222,7 @@ def opened(
     wait: float,
 ) -> Iterator[WalSnapshot]:
     """Make the view; the server waits for writers as `Slot.ensure` says, at most `wait` seconds."""
-    with connect(conninfo, replication="database") as exporter:
+    with session(conninfo, replication="database") as exporter:
         lsn, name = _export(exporter, conninfo, slot_name, wait)
         snapshot = WalSnapshot(conninfo, name, lsn, published)
         try:
@@ -250,6 +259,8 @@ def _lock(connection: Connection, name: TableName, oid: int, table: TableName) -
         connection.execute(sql.SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(relation))
     except errors.UndefinedTable as error:
         raise _rewritten(table) from error
+    except errors.InsufficientPrivilege as error:
+        raise _unreadable(first_line(error), table) from error
     named = connection.execute("select to_regclass(%s)::int8", [relation.as_string(None)]).fetchone()
     if named != (oid,):
         raise _rewritten(table)
@@ -283,8 +294,12 @@ def _reading_failed(error: Refused, table: TableName) -> CaptureError:
             f"reading from the source broke off: {error}",
             hint="see the server's log; the chunk can be read again.",
         )
-    return CaptureError(
-        f"reading {table} failed: {error}", hint="cdc-assets check looks for what is missing at the source."
+    return _unreadable(str(error), table)
+
+
+def _unreadable(said: str, table: TableName) -> UnusableTable:
+    return UnusableTable(
+        f"reading {table} failed: {said}", hint="cdc-assets check looks for what is missing at the source."
     )
 
 

@@ -140,11 +140,13 @@ class WalCapture(ChangeCapture):
 
     def prepare(self, tables: Mapping[TableName, Table]) -> Position:
         with session(self.conninfo()) as connection:
-            slot = Slot(connection, self.slot)
+            slot, publication = Slot(connection, self.slot), Publication(connection, self.publication)
             slot.see_that_it_can_be_made()
-            Publication(connection, self.publication).ensure(
-                {name: table.oid for name, table in tables.items()}
-            )
+            # The publication is looked up as it was when a change was written: a slot that is older
+            # fails at every change, or since PostgreSQL 18 leaves it out.
+            if slot.has_lost_its_log() or not publication.exists():
+                slot.drop()
+            publication.ensure({name: table.oid for name, table in tables.items()})
             start = slot.ensure(wait=self.slot_wait)
         here = self._here()
         return Position(start, here.system, here.database, here.slot)
@@ -152,11 +154,13 @@ class WalCapture(ChangeCapture):
     def continuity(self, position: Position) -> str | None:
         with session(self.conninfo()) as connection:
             state = Slot(connection, self.slot).state()
-        return continuity.broken(position, self._here(), state)
+            is_published = Publication(connection, self.publication).exists()
+        reason = continuity.broken(position, self._here(), state)
+        return reason or (None if is_published else f"publication {self.publication} does not exist")
 
     def _here(self) -> Position:
         """https://www.postgresql.org/docs/current/protocol-replication.html (IDENTIFY_SYSTEM)"""
-        with connect(self.conninfo(), replication="database") as connection:
+        with session(self.conninfo(), replication="database") as connection:
             row = connection.execute("IDENTIFY_SYSTEM").fetchone()
         assert row is not None
         system, _timeline, written, database = row

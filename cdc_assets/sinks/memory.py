@@ -262,7 +262,8 @@ class MemorySink(Sink):
         step = _Step()
         for changes in batch.changes:
             if unseen := changes.after(self._position.lsn):
-                self._take(unseen, step)
+                for name in self._names_of(unseen.table):
+                    self._take(name, unseen, step)
         self._position = replace(self._position, lsn=max(self._position.lsn, batch.lsn))
         return self._finished(step)
 
@@ -270,17 +271,21 @@ class MemorySink(Sink):
     def redefine(self, tables: Iterable[Table]) -> Applied:
         step = _Step()
         for table in tables:
-            name = self._name_of(table)
-            self._hear_of(name, table)
-            if name in self._live:
-                name = self._redefine_copy(name, table, step)
-            if seed := self._seeds.get(name):
-                way = evolution(seed.table, table)
-                if way.obstacle or seed.table != table:
-                    self._unseed(name, way, step)
-                else:
-                    seed.table = table
+            for name in self._names_of(table):
+                self._redefine(name, table, step)
         return self._finished(step)
+
+    def _redefine(self, name: TableName, table: Table, step: _Step) -> None:
+        self._hear_of(name, table)
+        of_copy, of_seed = self._parts_of(name, table)
+        if of_copy:
+            name = self._redefine_copy(name, table, step)
+        if of_seed and (seed := self._seeds.get(name)):
+            way = evolution(seed.table, table)
+            if way.obstacle or seed.table != table:
+                self._unseed(name, way, step)
+            else:
+                seed.table = table
 
     def _finished(self, step: _Step) -> Applied:
         assert self._position
@@ -290,20 +295,20 @@ class MemorySink(Sink):
         ]
         return Applied(tuple(seeded), step.unseeded, step.redefined, bool(self.missing()))
 
-    def _take(self, changes: TableChanges, step: _Step) -> None:
-        name = self._name_of(changes.table)
+    def _take(self, name: TableName, changes: TableChanges, step: _Step) -> None:
         self._hear_of(name, changes.table)
+        of_copy, of_seed = self._parts_of(name, changes.table)
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         table = replace(changes.table, name=name)
-        if name in self._live and (table.doubt or table != self._tables[name]):
+        if of_copy and (table.doubt or table != self._tables[name]):
             name = self._redefine_copy(name, table, step)
-        if (seed := self._seeds.get(name)) and (late := changes.after(seed.after)):
+        if of_seed and (seed := self._seeds.get(name)) and (late := changes.after(seed.after)):
             if table.doubt or table != seed.table:
                 self._unseed(name, evolution(seed.table, table), step)
             else:
                 seed.log += [_Truncation(late.truncated)] if late.truncated else []
                 seed.log += _each(late)
-        if name in self._live:
+        if of_copy and name in self._live:
             copy = {} if changes.truncated else dict(self.copies[name])
             left = _Left()
             found = [_play(change, copy, left) for change in _each(changes)]
@@ -312,18 +317,36 @@ class MemorySink(Sink):
             else:
                 self._leave_behind(name, Evolution(obstacle=_LOST), step)
 
-    def _name_of(self, table: Table) -> TableName:
-        """What a table is called here, which keeps its OID if it is renamed."""
-        for name, held in self._held.items():
-            definition = held.definition or held.seed
-            if (name in self._live or name in self._seeds) and definition and definition.oid == table.oid:
-                return name
-        return table.name
+    def _names_of(self, table: Table) -> list[TableName]:
+        """What a table is called here, which keeps its OID if it is renamed: its copy, and a seed."""
+        of_its_oid = [name for name in self._held if table.oid in self._oids(name)]
+        return of_its_oid or [table.name]
+
+    def _parts_of(self, name: TableName, table: Table) -> tuple[bool, bool]:
+        """Whether the copy, and whether the seed, has to follow what happens to `table`."""
+        copy, seed = self._oids(name)
+        if table.oid not in (copy, seed):
+            return copy is not None, seed is not None
+        return copy == table.oid, seed == table.oid
+
+    def _oids(self, name: TableName) -> tuple[int | None, int | None]:
+        """Of what the copy, if it follows the stream, and the seed are."""
+        seed = self._seeds.get(name)
+        return self._tables[name].oid if name in self._live else None, seed.table.oid if seed else None
 
     def _hear_of(self, name: TableName, table: Table) -> None:
         """Remember what is to be remembered of a definition, whatever comes of it."""
+        if name in self._tables:
+            self._tables[name] = self._tables[name].hearing(table)
+        if seed := self._seeds.get(name):
+            seed.table = seed.table.hearing(table)
         if held := self._held.get(name):
-            self._held[name] = replace(held, as_text=held.as_text | table.as_text)
+            self._held[name] = replace(
+                held,
+                as_text=held.as_text | table.as_text,
+                definition=held.definition and held.definition.hearing(table),
+                seed=held.seed and held.seed.hearing(table),
+            )
 
     def _redefine_copy(self, name: TableName, table: Table, step: _Step) -> TableName:
         """What the copy is called afterwards."""
@@ -385,7 +408,8 @@ class MemorySink(Sink):
         self._live.add(name)
         # Of a table that was renamed, and could not be followed.
         for other in [other for other, table in self._tables.items() if table.oid == seed.table.oid]:
-            if other != name:
+            _, oid = self._oids(other)
+            if other != name and oid in (None, seed.table.oid):
                 del self.copies[other], self._tables[other], self._held[other]
                 self._live.discard(other)
                 self._chunks.pop(other, None)

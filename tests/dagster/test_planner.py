@@ -128,3 +128,16 @@ def test_a_source_that_cannot_be_reached_is_said_and_not_raised(tmp_path, newest
     gone = Deployed(configured(tmp_path, "host=127.0.0.1 port=1 connect_timeout=2"), instance)
 
     assert "127.0.0.1" in skipped(gone.plan())
+
+
+def test_what_may_start_anew_is_planned_anew_and_observed(tmp_path, newest_dsn, deployed, shop):
+    deployed.seed()
+    shop.execute("select pg_drop_replication_slot('cdc_shop')")
+    assert "are gone" in skipped(deployed.plan())
+    config = configured(tmp_path, newest_dsn, on_continuity_lost="reseed")
+
+    result = Deployed(config, deployed.instance).plan()
+
+    assert set(requested(result)) == {"shop/public.orders/2", "shop/public.items/2"}
+    (said,) = result.asset_events
+    assert "slot cdc_shop does not exist" in str(said.metadata["cdc/started_anew"].value)

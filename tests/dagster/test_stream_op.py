@@ -10,6 +10,7 @@ import time
 import dagster as dg
 import pytest
 from deployed import ITEMS, MIRROR, NAMES, Deployed, configured, said, values
+from proxy import Proxy
 from streaming import active_pid, followed, streaming
 from wal_captures import confirmed, eventually
 
@@ -29,6 +30,10 @@ def seeded(deployed: Deployed, lasting: dg.DagsterInstance) -> Deployed:
     """Seeded, in an instance that other processes have a part in."""
     deployed.seed()
     return Deployed(deployed.config, lasting)
+
+
+def logged(instance: dg.DagsterInstance, run_id: str) -> str:
+    return "\n".join(entry.user_message for entry in instance.all_logs(run_id))
 
 
 def test_a_run_ends_with_success_when_it_has_streamed_long_enough(short, shop):
@@ -104,6 +109,40 @@ def test_a_stream_that_cannot_go_on_says_why_and_what_to_do(short, shop):
     assert "HINT:  copy everything again" in said(result)
 
 
+def test_an_outage_is_waited_for_within_the_run(seeded, shop, newest_dsn):
+    with Proxy(newest_dsn) as network, streaming(seeded, network.dsn) as (_, run_id):
+        network.cut()
+        shop.execute("insert into orders values (4, 'new', 1)")
+        eventually(lambda: "trying again in" in logged(seeded.instance, run_id))
+        network.mend()
+        eventually(lambda: len(seeded.held()) == 4)
+
+        assert seeded.status(run_id) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_waits_gives_signs_of_life_and_fails_if_it_waits_to_its_end(tmp_path, short):
+    assert short.defs
+    gone = configured(tmp_path, "host=127.0.0.1 port=1", stream=SHORT)
+
+    result = Deployed(gone, short.instance).stream()
+
+    assert not result.success
+    assert "cannot connect to the source" in said(result)
+    sign = values(short.observations()[-1])
+    assert sign["cdc/stream_run"] == result.dagster_run.run_id
+    assert "cannot connect to the source" in sign["cdc/waits_for"]
+
+
+def test_a_stream_that_may_start_anew_says_that_it_did(tmp_path, newest_dsn, short, shop):
+    shop.execute("select pg_drop_replication_slot('cdc_shop')")
+    config = configured(tmp_path, newest_dsn, stream=SHORT, on_continuity_lost="reseed")
+
+    assert Deployed(config, short.instance).stream().success
+
+    (anew,) = [values(said) for said in short.observations() if "cdc/started_anew" in said.metadata]
+    assert "slot cdc_shop does not exist" in anew["cdc/started_anew"]
+
+
 # Ended by others
 
 
@@ -161,11 +200,7 @@ def test_a_run_that_catches_up_seeds_what_is_unseeded(deployed):
 def test_while_another_one_streams_a_run_that_catches_up_waits_for_it(seeded, shop):
     def waits() -> bool:
         runs = seeded.instance.get_runs(limit=1)
-        return any(
-            "waiting for it" in entry.message
-            for run in runs
-            for entry in seeded.instance.all_logs(run.run_id)
-        )
+        return any("waiting for it" in logged(seeded.instance, run.run_id) for run in runs)
 
     with followed(seeded.pipeline, from_when=waits):
         shop.execute("update orders set status = 'paid'")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sysconfig.get_path("scripts")) / "cdc-assets"
@@ -52,14 +52,14 @@ def demo(temporary: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
                     os.kill(pid, signal.SIGKILL)
 
 
-def running(temporary: Path) -> list[int]:
-    """Processes of this demo, which have its folder in their environment."""
+def running(temporary: Path) -> dict[int, str]:
+    """Processes of this demo, which have its folder in their environment: what they were called with."""
     mark = f"TMPDIR={temporary}\0".encode()
-    found = []
+    found = {}
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if mark in (process / "environ").read_bytes():
-                found.append(int(process.name))
+                found[int(process.name)] = (process / "cmdline").read_text().replace("\0", " ")
     return found
 
 
@@ -74,7 +74,7 @@ def test_it_seeds_streams_finds_both_sides_equal_and_leaves_nothing(temporary):
         assert process.returncode == 0, said
         assert said.splitlines()[-1] == "equal"
         assert "order_lines" in said
-        assert running(temporary) == []
+        assert running(temporary) == {}
         assert left(temporary) == []
 
 
@@ -88,5 +88,5 @@ def test_told_to_end_at_any_moment_it_leaves_nothing(temporary, number):
 
         assert process.returncode != 0, said
         assert "Traceback" not in said
-        assert running(temporary) == []
+        assert running(temporary) == {}
         assert left(temporary) == []

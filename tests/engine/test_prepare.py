@@ -4,13 +4,15 @@ Before anything is read: what is done in which order, and what a crash in betwee
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from changes import ITEMS, batch, commit, insert, table
 from journals import JournalSink
 
 from cdc_assets import engine
 from cdc_assets.errors import CaptureError, ContinuityLost
-from cdc_assets.model import LSN, Position, TableState
+from cdc_assets.model import LSN, Position, TableName, TableState
 from cdc_assets.testing import ReplayCapture
 
 OTHERS = table("others", oid=16_385)
@@ -67,6 +69,36 @@ def test_a_table_with_a_gap_is_marked_before_the_publication_hides_it(capture, s
     assert states(seeded) == {"items": TableState.SEEDED, "others": TableState.UNSEEDED}
 
 
+def test_a_table_whose_changes_were_not_captured_under_its_new_name_has_a_gap(capture, seeded):
+    capture.published.discard(OTHERS.name)
+    renamed = replace(capture.tables.pop(OTHERS.name), name=TableName("public", "renamed"))
+    capture.tables[renamed.name] = renamed
+
+    engine.prepare(capture, seeded)
+
+    assert capture.steps == ["mark public.others", "publication", "slot"]
+
+
+def test_a_table_that_is_captured_under_its_new_name_goes_on(capture, seeded):
+    renamed = replace(capture.tables.pop(OTHERS.name), name=TableName("public", "renamed"))
+    capture.tables[renamed.name] = renamed
+    capture.published.add(renamed.name)
+
+    engine.prepare(capture, seeded)
+
+    assert states(seeded) == {"items": TableState.SEEDED, "others": TableState.SEEDED}
+
+
+def test_a_table_that_came_since_is_captured_before_its_seed_begins(capture, seeded):
+    """Or what is written to it until it is would be in no snapshot and in no stream."""
+    new = table("new", oid=16_390)
+    capture.tables[new.name] = new
+
+    engine.plan(capture, seeded, {})
+
+    assert capture.steps == ["publication", "slot", "begin public.new"]
+
+
 @pytest.mark.parametrize("crash", ["mark public.others", "publication", "slot"])
 def test_a_crash_between_any_two_steps_leads_to_the_same_decision(capture, seeded, crash):
     capture.published.discard(OTHERS.name)
@@ -116,7 +148,7 @@ def test_lost_continuity_stops_everything_before_anything_is_changed(capture, se
 def test_continuity_matters_only_when_something_is_seeded(capture, sink):
     """A first copy that was cut short begins anew, from where the stream can begin."""
     engine.prepare(capture, sink)
-    engine.plan(capture, sink)
+    engine.plan(capture, sink, {})
     capture.broken, capture.confirmed = "slot cdc_replay was moved", LSN(50)
 
     engine.prepare(capture, sink)

@@ -29,7 +29,7 @@ def state(sink, name: TableName = NAME) -> TableState:
 @pytest.fixture
 def planned(capture, sink):
     engine.prepare(capture, sink)
-    engine.plan(capture, sink)
+    engine.plan(capture, sink, {})
     return sink
 
 
@@ -85,7 +85,7 @@ def test_a_chunk_that_the_sink_could_not_write_is_read_again(capture, sink):
 def test_a_plan_that_is_there_is_kept(capture, planned):
     capture.rows[NAME] = [record_batch(ITEMS, [])]
 
-    engine.plan(capture, planned)
+    engine.plan(capture, planned, {})
 
     assert len(planned.chunks(NAME)) == 2
 
@@ -114,7 +114,7 @@ def test_a_table_that_was_altered_since_it_was_planned_is_planned_again(capture,
 def test_a_copy_stays_in_step_while_its_new_seed_turns_out_to_be_outdated(capture, sink):
     list(engine.catch_up(capture, sink))
     sink.mark_unseeded(NAME, "asked for", in_step=True)
-    engine.plan(capture, sink)
+    engine.plan(capture, sink, {})
     capture.rewrite(NAME)
     load(capture, sink)
     capture.batches.append(batch(commit(300, insert(3, "c", "")), since=1))

@@ -13,7 +13,7 @@ from journals import copied
 
 from cdc_assets import engine
 from cdc_assets.engine import Loaded, Step
-from cdc_assets.errors import CaptureError, SinkError
+from cdc_assets.errors import CaptureError, SinkError, TableRefused, UnusableTable
 from cdc_assets.model import TableState
 
 WIDER = replace(table("items", "id", "name", "body", "note"), rewritten=True)
@@ -117,3 +117,25 @@ def test_catch_up_does_not_seed_if_it_is_told_not_to(capture, sink):
 
     assert [event.batch.lsn for event in events] == [300]
     assert sink.tables() == {}
+
+
+@pytest.mark.parametrize(
+    ("step", "error"),
+    [
+        ("begin public.items", TableRefused("there is another", table=ITEMS.name)),
+        ("read public.items 0000", UnusableTable("permission denied")),
+    ],
+)
+def test_one_table_that_fails_keeps_the_others_not_back_and_is_tried_again(capture, sink, step, error):
+    others = table("others", oid=16_385)
+    capture.tables[others.name] = others
+    capture.fail_at(step, error)
+
+    with pytest.raises(type(error), match=str(error)):
+        list(engine.catch_up(capture, sink))
+
+    assert sink.is_seeded(others.name)
+    held = sink.tables()[ITEMS.name]
+    assert (held.state, held.reason) == (TableState.UNSEEDED, str(error))
+    list(engine.catch_up(capture, sink))
+    assert copied(sink, ITEMS) == {1: "a", 2: "b"}

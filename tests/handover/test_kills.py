@@ -107,7 +107,7 @@ def test_another_process_gets_its_turn_at_the_file_while_it_is_streamed_to(newes
         eventually(lambda: followed.sink.is_seeded(TABLES[0]))
         followed.sink.close()
         for _ in range(3):
-            with open_duckdb(path, timeout=5) as copy:
+            with open_duckdb(path, timeout=20) as copy:
                 ((rows,),) = copy.sql("select count(*) from public.items").fetchall()
             assert rows > 0
 

@@ -17,7 +17,7 @@ from following import Followed
 from wal_captures import capture, eventually
 
 from cdc_assets import engine, open_duckdb
-from cdc_assets.errors import CaptureError
+from cdc_assets.errors import SpoolFull
 from cdc_assets.model import Differences, Sink, TableName
 from cdc_assets.postgres.wal import WalCapture
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
@@ -110,7 +110,7 @@ def test_the_stream_goes_on_once_a_full_disk_has_room_again(source, newest_dsn, 
     mine, sink = capture(newest_dsn, held_bytes=1 << 20), DuckDBSink(path, "shop")
     list(engine.catch_up(mine, sink))
     source.execute("insert into first select n, repeat('n', 100) from generate_series(1, 50_000) n")
-    with full_disk(), pytest.raises(CaptureError, match="cannot be set aside in"):
+    with full_disk(), pytest.raises(SpoolFull, match="cannot be set aside in"):
         list(engine.catch_up(mine, sink))
 
     assert differences(mine, sink) == dict.fromkeys((FIRST, SECOND), Differences(0, 0))

@@ -391,6 +391,29 @@ def test_what_could_not_be_told_of_a_table_is_looked_at_again(newest_source):
     assert (first.table.doubt, second.table.doubt) == ("it was altered twice", None)
 
 
+def test_the_partitions_that_the_log_speaks_of_are_noted_with_the_changes(newest_source):
+    messages = record(
+        newest_source,
+        "insert into split values (1, 1), (50, 2)",
+        "insert into one values (1)",
+        before=[
+            ONE,
+            "create table split (id int primary key, part int) partition by range (id)",
+            "create table split_low partition of split for values from (0) to (10)",
+            "create table split_high partition of split for values from (10) to (100)",
+        ],
+    )
+    oids = [
+        newest_source.execute(f"select 'split_{part}'::regclass::oid::int").fetchone()[0]
+        for part in ("low", "high")
+    ]
+
+    split, one = taken(logged(messages)).changes
+
+    assert [file.oid for file in split.table.evidence.files] == oids
+    assert one.table.evidence.files == ()
+
+
 def test_a_truncation_ends_a_run_and_is_a_fact_about_the_next(newest_source):
     messages = record(
         newest_source,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from recording import as_text, commit_ends, each, logged, record
 
-from cdc_assets.errors import CaptureError
+from cdc_assets.errors import SpoolFull
 from cdc_assets.model import Ack, ChangeBatch
 from cdc_assets.pgoutput.assembler import Assembler
 from cdc_assets.pgoutput.frames import Frames
@@ -116,7 +116,7 @@ def test_a_full_disk_is_an_error_that_names_the_folder(folder, messages):
     assembler = Assembler(lambda relation, before: as_text(relation))
     assembler.feed(logged(messages[:3]))
 
-    with a_full_disk(), pytest.raises(CaptureError, match=f"{folder}: File too large") as caught:
+    with a_full_disk(), pytest.raises(SpoolFull, match=f"{folder}: File too large") as caught:
         assembler.set_aside(1)
 
     assert "TMPDIR" in caught.value.hint

@@ -169,7 +169,7 @@ def at_once(source: Source, mine: WalCapture, sink: Sink, steps: Steps) -> None:
 def while_it_is_copied(source: Source, mine: WalCapture, sink: Sink, steps: Steps) -> None:
     """The changes are in the log, and in what is read."""
     prepare(mine, sink)
-    plan(mine, sink)
+    plan(mine, sink, {})
     for step in steps:
         run(source, step)
 
@@ -197,4 +197,4 @@ def test_a_row_is_known_by_its_key(
     way(source, mine, copy, steps)
     list(catch_up(mine, copy))
 
-    assert differences(source, copies(copy), frozenset()) == []
+    assert differences(source, copies(copy)) == []

@@ -9,8 +9,10 @@ import psycopg
 import pytest
 from wal_captures import capture
 
+from cdc_assets import engine
 from cdc_assets.errors import UnusableTable
 from cdc_assets.model import TableName
+from cdc_assets.sinks.memory import MemorySink
 
 
 def test_one_can_be_made_before_there_is_anything_to_publish(source, dsn):
@@ -75,3 +77,16 @@ def test_it_is_read_while_what_it_covers_is_dropped(source, dsn):
     writer.start()
     while writer.is_alive():
         assert TableName("public", "kept") in mine.captured()
+
+
+def test_a_slot_that_is_older_than_its_publication_is_made_anew(source, dsn):
+    """Before PostgreSQL 18 the server fails at every change from when there was none."""
+    source.execute("create table items (id int primary key)")
+    mine, sink = capture(dsn), MemorySink()
+    list(engine.catch_up(mine, sink))
+    source.execute(f"drop publication {mine.publication}".encode())
+    source.execute("insert into items values (1)")
+
+    list(engine.catch_up(mine, sink, start_anew=True))
+
+    assert sink.rows(TableName("public", "items")).keys() == {(1,)}

@@ -162,7 +162,7 @@ def test_a_seed_does_not_move_the_slot(newest_dsn, observer):
     mine, sink = capture(newest_dsn), MemorySink()
     engine.prepare(mine, sink)
     start = confirmed(observer, mine.slot)
-    tables = engine.plan(mine, sink).tables
+    tables = engine.plan(mine, sink, {}).tables
 
     list(engine.load(mine, sink, tables, engine.unloaded(sink)))
 

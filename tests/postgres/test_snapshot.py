@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from wal_captures import capture
 
-from cdc_assets.errors import TableRewritten
+from cdc_assets.errors import ServerUnreachable, TableRewritten
 from cdc_assets.model import TableName
 
 
@@ -48,3 +48,19 @@ def test_a_table_that_is_dropped_is_not_planned_as_an_empty_one(source, dsn):
 
     with pytest.raises(TableRewritten, match="dropped"):
         mine.plan(one)
+
+
+def test_a_view_whose_session_was_ended_can_be_taken_again(source, dsn):
+    source.execute("create table one (id int primary key)")
+    mine = capture(dsn)
+    (one,) = mine.select().tables.values()
+    (chunk,) = mine.plan(one)
+
+    with mine.snapshot([one]) as snapshot:
+        source.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity "
+            "where query like '%EXPORT_SNAPSHOT%' and pid <> pg_backend_pid() "
+            "and datname = current_database()"
+        )
+        with pytest.raises(ServerUnreachable, match="the snapshot of the source was ended"):
+            list(snapshot.read(one, chunk))

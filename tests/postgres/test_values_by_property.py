@@ -41,8 +41,6 @@ SETTINGS = {
 WITHOUT_SHRINKING = set(Phase) - {Phase.shrink, Phase.explain}
 """Which would take minutes, each step a table; what is wrong is said by column."""
 
-pytestmark = pytest.mark.xdist_group("values")
-
 
 class Given(NamedTuple):
     settings: dict[str, str]
@@ -148,7 +146,7 @@ class Paths:
         """What PostgreSQL, given the values back as DuckDB shows them, finds not to be what it has."""
         with duckdb.connect() as connection:
             connection.register("copy", rows)
-            return list(map(str, differences(self._asked, {NAME: shown(connection, "copy")}, frozenset())))
+            return list(map(str, differences(self._asked, {NAME: shown(connection, "copy")})))
 
 
 @pytest.fixture(

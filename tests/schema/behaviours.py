@@ -400,6 +400,37 @@ BEHAVIOURS = {
         "alter table items attach partition items_2 for values in (2)",
         in_place=False,
     ),
+    "partitions of partitions": on(
+        "create table items (id int, part int, name text, primary key (id, part)) partition by list (part)",
+        "create table items_0 partition of items for values in (0) partition by range (id)",
+        "create table items_0a partition of items_0 for values from (0) to (10)",
+        "insert into items values (1, 0, 'a')",
+        "create table items_0b partition of items_0 for values from (10) to (20)",
+        "insert into items values (11, 0, 'b'); update items set id = 12 where id = 1",
+        in_place=None,
+    ),
+    "a partition made, filled and dropped": on(
+        PARTED,
+        "create table items_2 partition of items for values in (2)",
+        "insert into items values (20, 2, 'x'), (21, 0, 'y')",
+        "drop table items_2",
+        in_place=False,
+    ),
+    "a partition made, filled and emptied": on(
+        PARTED,
+        "create table items_2 partition of items for values in (2)",
+        "insert into items values (20, 2, 'x'), (21, 0, 'y')",
+        "truncate items_2",
+        "insert into items values (22, 2, 'z')",
+        in_place=False,
+    ),
+    "a partition attached full, and filled on": on(
+        PARTED,
+        "create table items_2 (like items including all); insert into items_2 values (20, 2, 'was there'); "
+        "alter table items attach partition items_2 for values in (2)",
+        "insert into items values (21, 2, 'z')",
+        in_place=False,
+    ),
     "a partition detached": on(PARTED, "alter table items detach partition items_1", in_place=False),
     "a partition dropped": on(
         PARTED,

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ...errors import SinkError
+from ...errors import SinkError, SinkFull
 from .turns import in_turn
 
 ALIAS = "destination"
@@ -185,7 +185,13 @@ def _duckdb_errors(path: Path) -> Iterator[None]:
     """Translate what DuckDB refuses, without its message where that could quote a value."""
     try:
         yield
-    except duckdb.IOException as error:
+    except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+        if any(words in str(error) for words in _FULL):
+            raise SinkFull(
+                f"there is no room for {path}", hint="make room on its disk; nothing is lost meanwhile."
+            ) from error
+        if not isinstance(error, duckdb.IOException):
+            raise _refused(path, error) from error
         said = str(error).removeprefix("IO Error: ").split("\n")[0].rstrip("!")
         raise SinkError(said[:1].lower() + said[1:], hint=_io_remedy(said, path)) from error
     except duckdb.OutOfMemoryException as error:
@@ -194,11 +200,19 @@ def _duckdb_errors(path: Path) -> Iterator[None]:
             hint="raise destination.memory_limit, or make batches smaller.",
         ) from error
     except duckdb.Error as error:
-        kind = type(error).__name__.removesuffix("Exception")
-        raise SinkError(
-            f"DuckDB refused a write to {path} ({kind} error)",
-            hint="was a table there changed by hand?  cdc-assets reseed copies it anew.",
-        ) from error
+        raise _refused(path, error) from error
+
+
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+"""What operating systems say: ENOSPC, EDQUOT, EFBIG."""
+
+
+def _refused(path: Path, error: duckdb.Error) -> SinkError:
+    kind = type(error).__name__.removesuffix("Exception")
+    return SinkError(
+        f"DuckDB refused a write to {path} ({kind} error)",
+        hint="was a table there changed by hand?  cdc-assets reseed copies it anew.",
+    )
 
 
 def _io_remedy(said: str, path: Path) -> str:

@@ -17,7 +17,7 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from ...errors import SinkError
+from ...errors import TableRefused
 from ...model import LSN, Table, TableChanges, net
 from ...model.changes import Bools
 from .file import ALIAS, Transaction, named, quoted
@@ -26,6 +26,7 @@ from .sameness import same_key
 from .state import SCHEMA
 
 _OURS = "_cdc_"
+_TABLE = "BASE TABLE"
 SEED = f"{_OURS}seed_"
 
 
@@ -191,14 +192,22 @@ class Seed:
 
     def refuse_strangers(self, *, has_copy: bool, has_seed: bool) -> None:
         """A table of our names that is not ours must not be replaced."""
-        query = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_catalog = ?"
-        there = {tuple(map(_folded, names)) for names in self._transaction.rows(query, ALIAS)}
+        query = (
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
+            "WHERE table_catalog = ?"
+        )
+        there = {
+            (_folded(schema), _folded(name)): kind
+            for schema, name, kind in self._transaction.rows(query, ALIAS)
+        }
         schema, name = map(_folded, self._table.name)
-        ours = {name: has_copy, SEED + name: has_seed}
-        if any((schema, name) in there and not is_ours for name, is_ours in ours.items()):
-            raise SinkError(
+        allowed = {name: has_copy, SEED + name: has_seed}
+        kinds = {name: there.get((schema, name)) for name in allowed}
+        if any(kind and not (kind == _TABLE and allowed[name]) for name, kind in kinds.items()):
+            raise TableRefused(
                 f"the destination has a {self._table.name} already, which is not a copy of the source's "
                 "(DuckDB does not tell upper from lower case)",
+                table=self._table.name,
                 hint="rename it, or leave the source's table out.",
             )
 
@@ -213,7 +222,7 @@ def refuse_columns(table: Table) -> None:
             said = f"columns {other} and {name} of {table.name} differ only in case, which DuckDB ignores"
         else:
             continue
-        raise SinkError(said, hint="rename the column, or leave the table out.")
+        raise TableRefused(said, table=table.name, hint="rename the column, or leave the table out.")
 
 
 def _folded(name: str) -> str:

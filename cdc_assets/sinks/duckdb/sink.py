@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ from ...model import (
 from .audit import DuckDBAudit
 from .file import DuckDBFile, Transaction, named, quoted
 from .merge import LSN_COLUMN
+from .refused import of_one_table, without_refused
 from .seed import gathered, refuse_columns
 from .state import State, TableRecord
 from .taking import Taking, is_complete, seed_of, unseed
@@ -76,12 +78,12 @@ class DuckDBSink(Sink):
             if not found:
                 return {}
             transaction, state = found
-            position, chunks = state.position(), state.chunk_counts()
+            position, chunks, there = state.position(), state.chunk_counts(), state.tables_there()
             held = {}
             for name, record in state.tables().items():
                 total, loaded = chunks.get(name, (0, 0))
                 rows = None
-                if record.copy:
+                if record.copy and name in there:
                     ((rows,),) = transaction.rows(f"SELECT count(*) FROM {named(*name)}")
                 held[name] = Held(
                     state=record.state,
@@ -130,7 +132,7 @@ class DuckDBSink(Sink):
             unseed(transaction, state, state.table(table), reason, in_step=in_step)
 
     def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
-        with self._writing() as (transaction, state):
+        with self._writing() as (transaction, state), of_one_table(table.name):
             record = state.table(table.name)
             if record.state is TableState.SEEDING and record.seed == table:
                 return
@@ -150,7 +152,7 @@ class DuckDBSink(Sink):
             if record.state is TableState.UNSEEDED:
                 raise SinkError(f"table {table} is not seeded", hint="seed it first.")
             if record.seed is None:
-                if not record.definition.key:
+                if record.copy and not record.copy.key:
                     raise SinkError(
                         f"table {table} has no key, so none of its chunks can be loaded again alone",
                         hint=f"copy it again as a whole:  cdc-assets reseed {table}",
@@ -165,7 +167,11 @@ class DuckDBSink(Sink):
             return found[1].chunks(table) if found else {}
 
     def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
-        with gathered(table, rows) as reader, self._writing() as (transaction, state):
+        with (
+            gathered(table, rows) as reader,
+            self._writing() as (transaction, state),
+            of_one_table(table.name),
+        ):
             record = _under_way(state, table, at)
             if chunk not in state.chunks(table.name):
                 raise _outdated(table)
@@ -197,6 +203,9 @@ class DuckDBSink(Sink):
             }
 
     def apply(self, batch: ChangeBatch) -> Applied:
+        return without_refused(partial(self._apply, batch))
+
+    def _apply(self, batch: ChangeBatch, refused: Mapping[TableName, str]) -> Applied:
         with self._writing() as (transaction, state):
             position = state.position()
             if position is None or batch.since > position.lsn:
@@ -206,6 +215,7 @@ class DuckDBSink(Sink):
                     hint="another process wrote to the destination, or it was replaced: start again.",
                 )
             taking = Taking(transaction, state)
+            taking.set_aside(refused)
             for changes in batch.changes:
                 if unseen := changes.after(position.lsn):
                     taking.take(unseen)
@@ -214,8 +224,12 @@ class DuckDBSink(Sink):
             return taking.finish(lsn)
 
     def redefine(self, tables: Iterable[Table]) -> Applied:
+        return without_refused(partial(self._redefine, list(tables)))
+
+    def _redefine(self, tables: Iterable[Table], refused: Mapping[TableName, str]) -> Applied:
         with self._writing() as (transaction, state):
             taking = Taking(transaction, state)
+            taking.set_aside(refused)
             for table in tables:
                 taking.redefine(table)
             return taking.finish(state.lsn())

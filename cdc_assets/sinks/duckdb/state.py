@@ -52,16 +52,27 @@ class TableRecord:
     truncated_at: LSN = LSN(0)
     """The last commit that emptied the table since the seed began."""
 
-    @property
-    def definition(self) -> Table:
-        """Of the copy, or of the seed while there is none. Before there is either, do not ask."""
-        definition = self.copy or self.seed
-        assert definition
-        return definition
+    def is_of(self, table: Table) -> bool:
+        """Whether the copy that follows the stream, or the seed, is one of `table`, whatever it is called."""
+        copy = self.copy if self.live else None
+        return any(part.oid == table.oid for part in (copy, self.seed) if part)
+
+    def parts_of(self, table: Table) -> tuple[bool, bool]:
+        """Whether the copy, and whether the seed, has to follow what happens to `table`: those that are
+        of it, or both if it is another one of the same name."""
+        copy, seed = self.copy if self.live else None, self.seed
+        if not self.is_of(table):
+            return copy is not None, seed is not None
+        return bool(copy and copy.oid == table.oid), bool(seed and seed.oid == table.oid)
 
     def heard_of(self, table: Table) -> TableRecord:
         """With what is to be remembered of a definition, whatever comes of it."""
-        return replace(self, as_text=self.as_text | table.as_text)
+        return replace(
+            self,
+            as_text=self.as_text | table.as_text,
+            copy=self.copy and self.copy.hearing(table),
+            seed=self.seed and self.seed.hearing(table),
+        )
 
     def seeding(self, table: Table, after: LSN) -> TableRecord:
         """With a new seed under way."""
@@ -159,6 +170,11 @@ class State:
             )
         )
         return {record.name: record for record in records}
+
+    def tables_there(self) -> set[TableName]:
+        """In the file; a copy that somebody dropped is not."""
+        query = "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = ?"
+        return {TableName(*names) for names in self._transaction.rows(query, ALIAS)}
 
     def table(self, name: TableName) -> TableRecord:
         return self.tables().get(name, TableRecord(name))

@@ -4,6 +4,7 @@ One step of the stream, within one transaction: what it does to each table's cop
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ...model import (
@@ -22,6 +23,7 @@ from .evolve import evolve
 from .file import Transaction, named, quoted
 from .merge import merge
 from .multiset import LOST, MultisetSeed, merge_rows
+from .refused import of_one_table
 from .seed import Seed, refuse_columns
 from .state import State, TableRecord
 
@@ -34,20 +36,29 @@ class Taking:
         self._tables = state.tables()
         self._unseeded: dict[TableName, str] = {}
         self._redefined: dict[TableName, str] = {}
-        self._doubles: dict[int, Doubles] = {}
-        """By OID."""
+        self._doubles: dict[TableName, Doubles] = {}
+
+    def set_aside(self, refused: Mapping[TableName, str]) -> None:
+        """Tables that cannot be written to, and why: what is there stays what it is."""
+        for name, reason in refused.items():
+            if record := self._tables.get(name):
+                self._unseed(record, Evolution(obstacle=reason), in_step=False)
 
     def take(self, changes: TableChanges) -> None:
         """Changes that are not held yet go into the seed, if one is under way, and into the copy, if it
         follows the stream."""
-        if (record := self._record(changes.table)) is None:
-            return
+        for record in self._records(changes.table):
+            with of_one_table(record.name):
+                self._take(record, changes)
+
+    def _take(self, record: TableRecord, changes: TableChanges) -> None:
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
         changes = replace(changes, table=replace(changes.table, name=record.name))
-        record = record.heard_of(changes.table)
-        if record.live and (changes.table.doubt or record.copy != changes.table):
+        record = self._heard_of(record, changes.table)
+        of_copy, of_seed = record.parts_of(changes.table)
+        if of_copy and (changes.table.doubt or record.copy != changes.table):
             record = self._redefine_copy(record, changes.table)
-        if record.seed and (late := changes.after(record.seed_after)):
+        if of_seed and record.seed and (late := changes.after(record.seed_after)):
             if changes.table.doubt or record.seed != changes.table:
                 record = self._unseed(record, evolution(record.seed, changes.table))
             elif late.continues and late.moved.any() and changes.table.identity is ReplicaIdentity.FULL:
@@ -57,22 +68,25 @@ class Taking:
                 seed_of(self._transaction, record).keep(late)
                 if late.truncated:
                     record = self._save(replace(record, truncated_at=late.truncated))
-        if record.live:
+        if of_copy and record.live:
             target = named(*record.name)
             if changes.table.key:
-                doubles = self._doubles.setdefault(changes.table.oid, Doubles(self._transaction))
+                doubles = self._doubles.setdefault(record.name, Doubles(self._transaction))
                 merge(self._transaction, target, changes, doubles)
             elif not merge_rows(self._transaction, target, changes):
                 self._leave_behind(record, Evolution(obstacle=LOST))
 
     def redefine(self, table: Table) -> None:
         """The source has `table` so now; and it had no other definition since the last change to it."""
-        if (record := self._record(table)) is None:
-            return
-        record = record.heard_of(table)
-        if record.live:
+        for record in self._records(table):
+            with of_one_table(record.name):
+                self._redefine(self._heard_of(record, table), table)
+
+    def _redefine(self, record: TableRecord, table: Table) -> None:
+        of_copy, of_seed = record.parts_of(table)
+        if of_copy:
             record = self._redefine_copy(record, table)
-        if record.seed:
+        if of_seed and record.seed:
             way = evolution(record.seed, table)
             if way.obstacle or record.seed != table:
                 self._unseed(record, way)
@@ -85,17 +99,25 @@ class Taking:
         for name in [name for name, record in self._tables.items() if record.seed]:
             # It is gone if a copy of the same table, under its new name, took its place just now.
             if (record := self._tables.get(name)) and is_complete(self._state, record, lsn):
-                if self._put_in_place(record, lsn):
+                with of_one_table(record.name):
+                    is_in_place = self._put_in_place(record, lsn)
+                if is_in_place:
                     seeded.append(record.name)
                 else:
                     incomplete |= self._tables[record.name].seed is not None
         return Applied(tuple(seeded), self._unseeded, self._redefined, incomplete)
 
-    def _record(self, table: Table) -> TableRecord | None:
-        """What is held of a table, which keeps its OID if it is renamed."""
-        in_use = (record for record in self._tables.values() if record.live or record.seed)
-        of_its_oid = (record for record in in_use if record.definition.oid == table.oid)
-        return next(of_its_oid, self._tables.get(table.name))
+    def _heard_of(self, record: TableRecord, table: Table) -> TableRecord:
+        heard = record.heard_of(table)
+        same = heard.as_text == record.as_text and heard.copy is record.copy and heard.seed is record.seed
+        return record if same else self._save(heard)
+
+    def _records(self, table: Table) -> list[TableRecord]:
+        """What is held of a table, which keeps its OID if it is renamed. Its copy can be under the one
+        name while a seed of it is under way under the other."""
+        of_its_oid = [record for record in self._tables.values() if record.is_of(table)]
+        of_its_name = self._tables.get(table.name)
+        return of_its_oid or ([of_its_name] if of_its_name else [])
 
     def _redefine_copy(self, record: TableRecord, table: Table) -> TableRecord:
         assert record.copy
@@ -163,10 +185,13 @@ class Taking:
         return True
 
     def _drop_copies_under_other_names(self, record: TableRecord) -> None:
-        """Of a table that was renamed, and could not be followed."""
+        """Of a table that was renamed, and could not be followed. Where another table has that name
+        now, its seed takes the place of the copy."""
         assert record.seed
         for other in list(self._tables.values()):
-            if other.name != record.name and other.copy and other.copy.oid == record.seed.oid:
+            if other.name == record.name or not other.copy or other.copy.oid != record.seed.oid:
+                continue
+            if not other.seed or other.seed.oid == record.seed.oid:
                 self._transaction.run(f"DROP TABLE {named(*other.name)}")
                 if other.seed:
                     seed_of(self._transaction, other).drop()
