@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from ... import engine
 from ...errors import CaptureError
@@ -48,6 +49,8 @@ class Conditions:
     batch_delay: float = 0.5
     chunk_bytes: int = 64 << 20
     held_bytes: int = 8 << 20
+    in_progress: bool = False
+    """Every transaction is sent while it is in progress, as far as the server can be made to."""
 
     @classmethod
     def of(cls, seed: int) -> Conditions:
@@ -62,7 +65,18 @@ class Conditions:
             batch_delay=chance.choice((0.0, 0.01, 0.1, 0.5)),
             chunk_bytes=chance.choice((8_192, 16_384, 64 << 20)),
             held_bytes=chance.choice((1, 300, 16 << 20)),
+            in_progress=chance.random() < 0.3,
         )
+
+
+def _sending_in_progress(dsn: str) -> str:
+    """https://www.postgresql.org/docs/current/runtime-config-developer.html"""
+    with psycopg.connect(dsn) as connection:
+        version = connection.info.server_version // 10_000
+    setting = {15: "logical_decoding_work_mem=64kB", 16: "logical_replication_mode=immediate"}
+    return make_conninfo(
+        dsn, options=f"-c {setting.get(version, 'debug_logical_replication_streaming=immediate')}"
+    )
 
 
 def play(history: History, dsn: str, sink: Sink, conditions: Conditions) -> list[Difference]:
@@ -90,9 +104,10 @@ class _Player:
     def __init__(self, history: History, dsn: str, sink: Sink, conditions: Conditions) -> None:
         self._history, self._dsn, self._sink = history, dsn, sink
         name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+        conninfo = _sending_in_progress(dsn) if conditions.in_progress else dsn
         self._capture = WalCapture(
             name=name,
-            conninfo=lambda: dsn,
+            conninfo=lambda: conninfo,
             patterns=Patterns.parse(["*.*"]),
             batch_bytes=conditions.batch_bytes,
             batch_delay=conditions.batch_delay,
