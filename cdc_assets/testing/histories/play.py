@@ -23,6 +23,7 @@ from .copies import copies
 from .differences import Connection, Difference, differences
 from .history import History, Stage, Step
 
+_STREAMING_IMMEDIATE_SINCE = 16_00_00
 _ATTEMPTS = 10
 _PATIENCE = 60.0
 """Seconds that catching up may take; it takes less than one."""
@@ -72,11 +73,9 @@ class Conditions:
 def _sending_in_progress(dsn: str) -> str:
     """https://www.postgresql.org/docs/current/runtime-config-developer.html"""
     with psycopg.connect(dsn) as connection:
-        version = connection.info.server_version // 10_000
-    setting = {15: "logical_decoding_work_mem=64kB", 16: "logical_replication_mode=immediate"}
-    return make_conninfo(
-        dsn, options=f"-c {setting.get(version, 'debug_logical_replication_streaming=immediate')}"
-    )
+        may_be_told = connection.info.server_version >= _STREAMING_IMMEDIATE_SINCE
+    small, at_once = "logical_decoding_work_mem=64kB", "debug_logical_replication_streaming=immediate"
+    return make_conninfo(dsn, options=f"-c {at_once if may_be_told else small}")
 
 
 def play(history: History, dsn: str, sink: Sink, conditions: Conditions) -> list[Difference]:
