@@ -24,7 +24,7 @@ exists (select from pg_class t join pg_type y on y.oid = t.reltype join pg_attri
 # Before 15 the column depends on its inputs, since then its default does.
 _GENERATED = """
 (select json_build_object('is_stored', a.attgenerated = 's', 'tree', md5(d.adbin::text),
-        'expression', pg_get_expr(d.adbin, d.adrelid),
+        'expression', coalesce(pg_get_expr(d.adbin, d.adrelid), ''),
         'inputs', (select coalesce(json_agg(distinct p.refobjsubid), '[]') from pg_depend p
                    where (p.classid, p.objid) in (('pg_attrdef'::regclass, d.oid),
                                                   ('pg_class'::regclass, d.adrelid))
@@ -82,6 +82,7 @@ _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 class GeneratedBy(NamedTuple):
     is_stored: bool
     expression: str
+    """Empty if the table went while it was looked at."""
     tree: str
     """A fingerprint of the expression, in which columns are numbers."""
     inputs: list[int]

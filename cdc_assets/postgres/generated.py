@@ -26,6 +26,8 @@ def computing(conninfo: Callable[[], str]) -> Compute:
     """Asks the source, on a connection of its own each time."""
 
     def compute(column: Column, inputs: Sequence[tuple[str, str, Cells]], rows: int) -> pa.Array | None:
+        if not (column.generated and column.generated.expression):
+            return None
         given = [cells.text.to_pylist() for _, _, cells in inputs] or [[None] * rows]
         with session(conninfo()) as connection:
             # A raw cursor: a name or an expression may have a percent sign in it.
