@@ -62,6 +62,32 @@ def test_each_table_that_was_touched_says_what_happened_to_it(short, shop):
     assert found["cdc/first_lsn"] < found["cdc/last_lsn"]
 
 
+def test_rows_that_are_refused_are_counted_and_warned_of(short, shop):
+    short.by_hand("ALTER TABLE destination.public.orders ALTER status SET NOT NULL")
+    shop.execute("insert into orders values (4, null, 1), (5, 'new', 1)")
+    run_id = short.stream().dagster_run.run_id
+
+    found = values(short.materializations(MIRROR)[-1])
+    assert (found["cdc/quarantined"], found["cdc/state"], found["dagster/row_count"]) == (1, "seeded", 4)
+    assert "public.orders: 1 rows were refused and are in quarantine" in logged(short.instance, run_id)
+    shop.execute("update orders set status = 'paid' where id = 4")
+    short.stream()
+    assert values(short.materializations(MIRROR)[-1])["cdc/quarantined"] == 0
+
+
+def test_a_refused_row_fails_the_run_if_that_is_what_is_configured(tmp_path, newest_dsn, shop, instance):
+    deployed = Deployed(configured(tmp_path, newest_dsn, on_row_refused="stop"), instance)
+    deployed.seed()
+    deployed.by_hand("ALTER TABLE destination.public.orders ALTER status SET NOT NULL")
+    shop.execute("insert into orders values (4, null, 1)")
+
+    result = deployed.stream()
+
+    assert not result.success
+    assert "DuckDB refused a row of public.orders at 0/" in said(result)
+    assert "HINT:  see what was done to the table" in said(result)
+
+
 def test_a_copy_that_was_put_in_place_says_what_its_columns_are_as_the_definition_does(deployed):
     assert deployed.materialize(*deployed.mirrors).success
 
