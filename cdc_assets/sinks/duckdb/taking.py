@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from ...model import (
     LSN,
@@ -39,10 +40,14 @@ class Taking:
         self._unseeded: dict[TableName, str] = {}
         self._redefined: dict[TableName, str] = {}
         self._doubles: dict[TableName, Doubles] = {}
-        self._there = state.tables_there()
         self._quarantines: dict[TableName, Quarantine] = {}
         self._refused, self._stops = refused, stops
         self._set_aside(refused.tables)
+
+    @cached_property
+    def _there(self) -> set[TableName]:
+        """Asked for where something happens only."""
+        return self._state.tables_there()
 
     def _set_aside(self, refused: Mapping[TableName, str]) -> None:
         """Tables that cannot be written to, and why: what is there stays what it is."""
