@@ -132,7 +132,7 @@ def test_rows_in_quarantine_are_missing_and_are_refused_again_when_they_are_repa
 ) -> None:
     done = refusing.run("verify", "--repair", "public.orders")
 
-    assert "    missing: id = 4" in done.stdout
+    assert "    missing: id = 4\n    1 rows are in quarantine: cdc-assets quarantine list says" in done.stdout
     assert "public.orders has 1 rows in quarantine" in done.stdout
     assert done.returncode == 1
     assert len(listed(refusing)) == 2

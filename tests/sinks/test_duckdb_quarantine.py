@@ -59,6 +59,15 @@ def apply(sink: DuckDBSink, *commits: Any, upto: int | None = None) -> Applied:
     return sink.apply(batch(*commits, since=position.lsn, lsn=upto))
 
 
+def tables_there(sink: DuckDBSink) -> set[str]:
+    with sink.file.reading() as transaction:
+        assert transaction
+        found = transaction.rows(
+            "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = 'destination'"
+        )
+        return {name for (name,) in found}
+
+
 def copy(sink: DuckDBSink, of: TableName = NAME) -> dict[Any, Any]:
     return {row["id"]: row["name"] for row in sink.read(of).to_pylist()}
 
@@ -120,6 +129,26 @@ def test_of_a_batch_those_rows_are_refused_that_do_not_fit(sink, statement, chan
     assert copy(sink) == {key: name for key, name in (before | rows).items() if key not in reasons}
     assert applied.quarantined == {NAME: len(reasons)}
     assert applied.unseeded == {}
+
+
+def test_rows_are_the_same_or_not_as_the_table_has_them(sink):
+    by_hand(sink, NARROW, f"CREATE UNIQUE INDEX one_body ON {COPY} (body)")
+
+    apply(sink, commit(300, insert(3, "c", "+10"), insert(4, "d", "040"), insert(5, "e", "40")))
+
+    assert list(refused(sink)) == [3, 5]
+    assert copy(sink) == {1: "a", 2: "b", 4: "d"}
+
+
+def test_where_nothing_is_refused_any_more_nothing_of_it_is_left(sink):
+    before = tables_there(sink)
+    by_hand(sink, NARROW)
+    apply(sink, commit(300, insert(3, "c", "x")))
+    assert tables_there(sink) - before == {"_cdc.quarantine public.items"}
+
+    apply(sink, commit(310, update(3, "c", "30")))
+
+    assert tables_there(sink) == before
 
 
 def test_what_is_refused_for_another_row_is_taken_when_that_is_gone(sink):
@@ -221,6 +250,7 @@ def test_what_is_in_quarantine_goes_into_a_copy_that_was_mended_by_hand(sink):
 
     assert sink.retry(NAME) == (1, 0)
     assert copy(sink) == {1: "a", 2: "b", 3: "c"}
+    assert sink.read(NAME).num_rows == 3
 
 
 def test_a_table_that_is_not_there_to_try_again_keeps_its_quarantine(sink):

@@ -80,6 +80,7 @@ def without_refused(write: Callable[[Refused], _Done], *, stops_at: LSN | None =
             elif table not in refused.rows:
                 refused.rows.add(table)
             elif stops_at:
-                raise RowRefused(f"{error}, at or before {stops_at}", hint=error.hint) from error
+                # DuckDB's own message, which it comes from, may quote a value.
+                raise RowRefused(f"{error}, at or before {stops_at}", hint=error.hint) from None
             else:
                 refused.tables[table] = str(error)
