@@ -44,7 +44,8 @@ class Refused:
 
 @contextmanager
 def of_one_table(table: TableName) -> Iterator[None]:
-    """What fails in this block is about `table`; said without DuckDB's message, which may quote a value."""
+    """What fails in this block is about `table`; said without DuckDB's message, which may quote a value,
+    not even as the cause."""
     try:
         yield
     except TableRefused as error:
@@ -56,7 +57,7 @@ def of_one_table(table: TableName) -> Iterator[None]:
             f"DuckDB refused a write to {table} ({kind} error)",
             table=table,
             hint=f"was it changed by hand there?  cdc-assets reseed {table} copies it anew.",
-        ) from error
+        ) from None
 
 
 def without_refused(write: Callable[[Refused], _Done], *, stops_at: LSN | None = None) -> _Done:
@@ -80,7 +81,6 @@ def without_refused(write: Callable[[Refused], _Done], *, stops_at: LSN | None =
             elif table not in refused.rows:
                 refused.rows.add(table)
             elif stops_at:
-                # DuckDB's own message, which it comes from, may quote a value.
-                raise RowRefused(f"{error}, at or before {stops_at}", hint=error.hint) from None
+                raise RowRefused(f"{error}, at or before {stops_at}", hint=error.hint) from error
             else:
                 refused.tables[table] = str(error)
