@@ -21,35 +21,24 @@ import numpy as np
 
 from ..errors import ProtocolError, UnfaithfulValue
 from ..model import LSN, Ack, ChangeBatch, Table, TableChanges, TextColumn
-from ..model.changes import Bools, Bytes, Ints, LSNs
+from ..model.changes import Bytes, Ints, LSNs
 from . import messages, rows
 from .cells import uint64_at
+from .envelope import HEAD, among, logged, see_that_known
+from .envelope import kinds as kinds_of
 from .frames import Frames
 from .spool import Spool
-
-HEAD = 25
-"""Bytes of a log data message before the pgoutput message it carries.
-https://www.postgresql.org/docs/current/protocol-replication.html"""
-LOG_DATA, KEEPALIVE = b"wk"
-_HEAD_OF_NOTHING = bytes([LOG_DATA]) + bytes(HEAD - 1)
 
 _COMMIT_END, _COMMIT_TIME = 10, 18
 """Bytes from the start of a Commit: its end LSN and its time, microseconds since 2000."""
 _KEEPALIVE_END = 1
 _EPOCH = 946_684_800_000_000
 """2000-01-01, in microseconds since 1970."""
-_COMMIT_TO_COME = Frames.of([_HEAD_OF_NOTHING + bytes([messages.COMMIT]) + bytes(16) + b"\1" + bytes(8)])
+_COMMIT_TO_COME = logged(bytes([messages.COMMIT]) + bytes(16) + b"\1" + bytes(8))
 """In place of a Commit that has not come: the end is not known, but there is one."""
 
 
-def _among(kinds: bytes) -> Bools:
-    """For each byte, whether it is one of `kinds`."""
-    among = np.zeros(256, bool)
-    among[list(kinds)] = True
-    return among
-
-
-_IS_ROW, _IS_CHANGE, _IS_CONTROL, _IS_KNOWN = map(_among, (b"IUD", b"IUDT", b"RT", b"\0BCIUDRTYO"))
+_IS_ROW, _IS_CHANGE, _IS_CONTROL, _IS_KNOWN = map(among, (b"IUD", b"IUDT", b"RT", b"\0BCIUDRTYO"))
 
 Describe = Callable[[messages.Relation, Table | None], Table | None]
 """Makes a table of what the log says of one, which leaves out a good deal, given its definition
@@ -93,7 +82,7 @@ class Assembler:
         """Add messages as they came: log data and keepalives, heads included."""
         if not len(frames):
             return
-        kinds = _kinds(frames)
+        kinds = kinds_of(frames)
         logged = np.flatnonzero(kinds)
         commits = np.flatnonzero(kinds == messages.COMMIT)
         # A keepalive says nothing of a transaction that is being sent.
@@ -244,20 +233,6 @@ def _partitions(stream: _Stream, oids: Ints) -> dict[int, set[int]]:
     return found
 
 
-def _kinds(frames: Frames) -> Bytes:
-    """The kind of each pgoutput message; 0 for a keepalive."""
-    heads = frames.data[frames.start]
-    log_data = heads == LOG_DATA
-    _see_that_known(heads, log_data | (heads == KEEPALIVE))
-    return np.where(log_data, frames.data[np.where(log_data, frames.start + HEAD, 0)], 0)
-
-
-def _see_that_known(kinds: Bytes, known: Bools) -> None:
-    if not known.all():
-        unknown = chr(kinds[~known][0])
-        raise ProtocolError(f"a message of kind {unknown!r}, which was not asked for, came")
-
-
 def _end(frames: Frames, number: int, kind: int) -> LSN:
     """Up to where the log is known after a message: a Commit or a keepalive."""
     at = HEAD + _COMMIT_END if kind == messages.COMMIT else _KEEPALIVE_END
@@ -281,8 +256,8 @@ class _Stream:
 
     @classmethod
     def of(cls, frames: Frames, rows_before: int) -> _Stream:
-        kinds = _kinds(frames)
-        _see_that_known(kinds, _IS_KNOWN[kinds])
+        kinds = kinds_of(frames)
+        see_that_known(kinds, _IS_KNOWN[kinds])
         row_place = np.flatnonzero(_IS_ROW[kinds])
         commit_place = np.flatnonzero(kinds == messages.COMMIT)
         commits = frames.start[commit_place] + HEAD

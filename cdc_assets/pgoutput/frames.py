@@ -77,6 +77,9 @@ class Frames:
         return Frames(self.data[first:last], self.start[begin:end] - first, self.end[begin:end] - first)
 
 
+NOTHING = Frames.of([])
+
+
 def split(data: Bytes, begins_with: bytes, *others: bytes) -> tuple[Frames, int]:
     """The whole CopyData frames that `data` begins with, and where they end: at a frame that
     is not whole, or at a message of another kind.

@@ -1,27 +1,20 @@
 """
 The changes of a transaction that is too large for memory, on disk until its end has come.
 
-They are kept decoded, in the form that Arrow gives them on the wire, in a file that has no
-name: however the process ends, the file is gone with it. It is in the folder that Python
-takes for temporary files, which TMPDIR names.
-
-https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+They are kept decoded, each run of them as a record batch.
 """
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ..errors import SpoolFull
 from ..model import LSN, Table, TableChanges, arrow
+from .scratch import Scratch
 
 
 class _Run(NamedTuple):
@@ -39,9 +32,7 @@ class Spool:
     def __init__(self) -> None:
         self.messages = 0
         """How many rows the log had for them."""
-        with self._writing():
-            self._file: IO[bytes] = tempfile.TemporaryFile(prefix="cdc-")  # noqa: SIM115
-        weakref.finalize(self, _close, self._file)
+        self._scratch = Scratch()
         self._runs: list[_Run] = []
 
     def add(self, changes: TableChanges) -> None:
@@ -50,22 +41,8 @@ class Spool:
         beside = [arrow.from_numpy(changes.ops), arrow.from_numpy(changes.ordinals)]
         columns = [*map(_stored, changes.rows.columns), *beside, arrow.from_numpy(changes.moved), *masks]
         batch = pa.RecordBatch.from_arrays(columns, names=[str(number) for number in range(len(columns))])
-        with self._writing():
-            run = _Run(self._file.tell(), changes.table, tuple(changes.unchanged), bool(changes.truncated))
-            with pa.ipc.new_stream(self._file, batch.schema) as writer:
-                writer.write_batch(batch)
-            self._file.flush()
-        self._runs.append(run)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise SpoolFull(
-                f"a large transaction cannot be set aside in {tempfile.gettempdir()}: {error.strerror}",
-                hint="make room there, or have TMPDIR name another folder and start again.",
-            ) from error
+        at = self._scratch.put(batch)
+        self._runs.append(_Run(at, changes.table, tuple(changes.unchanged), bool(changes.truncated)))
 
     def committed(self, commit: tuple[LSN, int], then: Sequence[TableChanges]) -> Iterable[TableChanges]:
         """The changes of a transaction that ended there, at that time (microseconds since 1970), and
@@ -74,9 +51,7 @@ class Spool:
 
     def read(self, lsn: LSN, time: int) -> Iterator[TableChanges]:
         for run in self._runs:
-            self._file.seek(run.at)
-            with pa.ipc.open_stream(self._file) as reader:
-                columns = reader.read_next_batch().columns
+            columns = self._scratch.get(run.at).columns
             own, beside = columns[: len(run.table.columns)], columns[len(run.table.columns) :]
             ops, ordinals, moved, *masks = map(arrow.to_numpy, beside)
             yield TableChanges(
@@ -118,9 +93,3 @@ def _restored(column: pa.Array, to: pa.DataType) -> pa.Array:
     if isinstance(to, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(to, _restored(column, to.storage_type))
     return column.cast(to)
-
-
-def _close(file: IO[bytes]) -> None:
-    """Also where the disk was full, and something waits to be written."""
-    with contextlib.suppress(OSError):
-        file.close()

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 from concurrent_writers import TABLES, set_up, writing
 from following import Followed
+from psycopg.conninfo import make_conninfo
 from wal_captures import capture, eventually
 
 from cdc_assets import engine, open_duckdb
@@ -91,9 +93,13 @@ def differences(mine: WalCapture, sink: Sink) -> dict[TableName, Differences]:
     return {each.table: each.differences for each in compared}
 
 
-def test_what_is_rolled_back_leaves_nothing(source, newest_dsn):
+IN_PROGRESS = "-c logical_decoding_work_mem=64kB"
+
+
+@pytest.mark.parametrize("options", ["", IN_PROGRESS])
+def test_what_is_rolled_back_leaves_nothing(source, newest_dsn, options):
     source.execute(SET_UP)
-    mine, sink = capture(newest_dsn, held_bytes=1), MemorySink()
+    mine, sink = capture(make_conninfo(newest_dsn, options=options), held_bytes=1), MemorySink()
     list(engine.catch_up(mine, sink))
     source.execute("begin; insert into first select generate_series(1, 20_000); rollback")
     source.execute(
@@ -103,6 +109,45 @@ def test_what_is_rolled_back_leaves_nothing(source, newest_dsn):
 
     assert differences(mine, sink) == dict.fromkeys((FIRST, SECOND), Differences(0, 0))
     assert (len(sink.rows(FIRST)), len(sink.rows(SECOND))) == (1, 1)
+
+
+def test_what_is_sent_in_progress_is_there_once_it_is_committed(source, newest_dsn, path):
+    source.execute(SET_UP)
+    mine = capture(make_conninfo(newest_dsn, options=IN_PROGRESS), held_bytes=1 << 20)
+    sink, done = DuckDBSink(path, "shop"), threading.Event()
+
+    def write() -> None:
+        try:
+            source.execute("begin; insert into first select n, 'early' from generate_series(1, 20_000) n")
+            eventually(lambda: sent_in_progress(newest_dsn) > 0)
+            source.execute("insert into second values (1)")
+            source.execute("commit")
+            eventually(lambda: sink.tables()[SECOND].rows == 1)
+        finally:
+            done.set()
+
+    list(engine.catch_up(mine, sink))
+    with running(write):
+        for _ in engine.follow(mine, sink, stopping=done.is_set):
+            pass
+
+    assert differences(mine, sink) == dict.fromkeys((FIRST, SECOND), Differences(0, 0))
+    assert sink.tables()[FIRST].rows == 20_000
+
+
+def sent_in_progress(dsn: str) -> int:
+    """How many blocks the server says that it has sent."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        ((blocks,),) = connection.execute("select sum(stream_count) from pg_stat_replication_slots")
+    return blocks or 0
+
+
+@contextmanager
+def running(work: Callable[[], None]) -> Iterator[None]:
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(work)
+        yield
+        ended.result()
 
 
 def test_the_stream_goes_on_once_a_full_disk_has_room_again(source, newest_dsn, path, full_disk):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from random import Random
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from ... import engine
 from ...errors import CaptureError
@@ -22,6 +23,7 @@ from .copies import copies
 from .differences import Connection, Difference, differences
 from .history import History, Stage, Step
 
+_STREAMING_IMMEDIATE_SINCE = 16_00_00
 _ATTEMPTS = 10
 _PATIENCE = 60.0
 """Seconds that catching up may take; it takes less than one."""
@@ -48,6 +50,8 @@ class Conditions:
     batch_delay: float = 0.5
     chunk_bytes: int = 64 << 20
     held_bytes: int = 8 << 20
+    in_progress: bool = False
+    """Every transaction is sent while it is in progress, as far as the server can be made to."""
 
     @classmethod
     def of(cls, seed: int) -> Conditions:
@@ -62,7 +66,16 @@ class Conditions:
             batch_delay=chance.choice((0.0, 0.01, 0.1, 0.5)),
             chunk_bytes=chance.choice((8_192, 16_384, 64 << 20)),
             held_bytes=chance.choice((1, 300, 16 << 20)),
+            in_progress=chance.random() < 0.3,
         )
+
+
+def _sending_in_progress(dsn: str) -> str:
+    """https://www.postgresql.org/docs/current/runtime-config-developer.html"""
+    with psycopg.connect(dsn) as connection:
+        may_be_told = connection.info.server_version >= _STREAMING_IMMEDIATE_SINCE
+    small, at_once = "logical_decoding_work_mem=64kB", "debug_logical_replication_streaming=immediate"
+    return make_conninfo(dsn, options=f"-c {at_once if may_be_told else small}")
 
 
 def play(history: History, dsn: str, sink: Sink, conditions: Conditions) -> list[Difference]:
@@ -90,9 +103,10 @@ class _Player:
     def __init__(self, history: History, dsn: str, sink: Sink, conditions: Conditions) -> None:
         self._history, self._dsn, self._sink = history, dsn, sink
         name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+        conninfo = _sending_in_progress(dsn) if conditions.in_progress else dsn
         self._capture = WalCapture(
             name=name,
-            conninfo=lambda: dsn,
+            conninfo=lambda: conninfo,
             patterns=Patterns.parse(["*.*"]),
             batch_bytes=conditions.batch_bytes,
             batch_delay=conditions.batch_delay,
