@@ -208,6 +208,9 @@ class CdcConfig(_Model):
     on_continuity_lost: Literal["stop", "reseed"] = "stop"
     """What is done when changes are gone that the copies have not got: say so and stop, or copy
     everything again."""
+    on_row_refused: Literal["quarantine", "stop"] = "quarantine"
+    """What is done when the destination refuses a row: keep it there beside the copy, and go on with the
+    others; or say so and stop, with nothing of its batch written."""
     tables: dict[str, TableOptions] = Field(default_factory=dict)
     """Options of single tables, by `schema.table`."""
     batch: Batch = Batch()

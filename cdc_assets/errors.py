@@ -15,6 +15,7 @@ Every error this package raises on purpose::
        |__SinkBusy *            another process holds the destination
        |__SinkFull *            there is no room for what is to be written
        |__TableRefused          the destination will not take one table; the others it does
+       |__RowRefused            the destination will not take a row, and nothing is to go on without it
        |__SeedOutdated          rows for a seed that is not under way, or no longer
        |__CopyReplaced          a copy that is not, or no longer, what it is compared as
 
@@ -101,6 +102,10 @@ class TableRefused(SinkError):
         """`table`: its schema and name."""
         super().__init__(message, hint=hint)
         self.table = table
+
+
+class RowRefused(SinkError):
+    pass
 
 
 class SeedOutdated(SinkError):

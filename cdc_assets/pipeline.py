@@ -69,6 +69,7 @@ def _sink(config: CdcConfig) -> Sink:
         config.name,
         lock_timeout=destination.lock_timeout,
         memory_limit=f"{destination.memory_limit}B",
+        stops_at_refused_rows=config.on_row_refused == "stop",
     )
 
 

@@ -127,3 +127,10 @@ def test_a_file_is_read_where_it_is(tmp_path: Path) -> None:
         "name: shop\nsource: {conninfo: host=db, tables: [public.*]}\ndestination: {type: duckdb, path: d}\n"
     )
     assert load(file).folder == tmp_path
+
+
+def test_a_refused_row_is_kept_aside_or_stops_the_stream(tmp_path: Path) -> None:
+    assert config().on_row_refused == "quarantine"
+    assert config(on_row_refused="stop").on_row_refused == "stop"
+    with pytest.raises(ConfigError, match="on_row_refused"):
+        config(on_row_refused="drop")

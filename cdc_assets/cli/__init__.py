@@ -13,6 +13,7 @@ import click
 from ..errors import CdcError
 from .check import check
 from .demo import demo
+from .quarantine import quarantine
 from .reseed import reseed
 from .status import status
 from .sync import sync
@@ -26,7 +27,7 @@ def cli() -> None:
     """PostgreSQL change data capture as Dagster assets."""
 
 
-for command in (demo, check, sync, status, verify, reseed, teardown):
+for command in (demo, check, sync, status, verify, reseed, quarantine, teardown):
     cli.add_command(command)
 
 

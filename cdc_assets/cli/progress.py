@@ -70,12 +70,14 @@ class Totals:
         return f"{self.rows:,} rows seeded, {self.changes:,} changes streamed in {seconds:.1f} s"
 
 
-def _definitions(step: Step) -> Iterator[str]:
-    """What became of tables' definitions, a line each."""
+def _of_tables(step: Step) -> Iterator[str]:
+    """What became of tables' definitions, and what was refused of them, a line each."""
     for name, said in step.applied.redefined.items():
         yield f"{name} was altered: {said}"
     for name, reason in step.applied.unseeded.items():
         yield f"{name} has to be seeded again: {reason}"
+    for name, rows in step.applied.quarantined.items():
+        yield f"{name} has {rows:,} rows in quarantine: cdc-assets quarantine list says why"
 
 
 class _Lines:
@@ -103,7 +105,7 @@ class _Lines:
         self._changes += step.batch.size
         for name in step.applied.seeded:
             click.echo(f"{name} is in step at {step.batch.lsn}")
-        for said in _definitions(step):
+        for said in _of_tables(step):
             click.echo(said)
         now = time.monotonic()
         if self._changes and now - self._said >= _EVERY:
@@ -154,7 +156,7 @@ class _Bars:
 
     def streamed(self, step: Step) -> None:
         self._changes += step.batch.size
-        for said in _definitions(step):
+        for said in _of_tables(step):
             self.said(said)
         if self._stream is None:
             self._stream = self._progress.add_task("stream", total=None, rows=0, rate=0.0)

@@ -46,6 +46,7 @@ def _table(held: Held) -> dict[str, Any]:
     return {
         "state": held.state.value,
         "rows": held.rows or 0,
+        "quarantined": held.quarantined,
         "lsn": str(held.lsn or LSN(0)),
         "chunks": held.chunks,
         "chunks_loaded": held.chunks_loaded,
@@ -92,6 +93,7 @@ def _show(found: dict[str, Any]) -> None:
     grid = Grid("table", "state", "rows", "LSN", "")
     for name, table in found["tables"].items():
         seeding = table["state"] == "seeding" and f"{table['chunks_loaded']}/{table['chunks']} chunks"
-        note = table["reason"] or seeding or ""
+        quarantined = table["quarantined"] and f"{table['quarantined']:,} rows in quarantine"
+        note = "; ".join(said for said in (table["reason"], seeding, quarantined) if said)
         grid.add_row(name, table["state"], f"{table['rows']:,}", table["lsn"], note)
     Console().print(grid)

@@ -75,9 +75,12 @@ def _compared(running: Pipeline, names: Sequence[TableName]) -> list[Comparison]
                 click.echo(f"another process streams; waiting for it to get to {event.lsn}")
             else:
                 found.append(event)
+    held = running.sink.tables()
     for each in sorted(found, key=lambda each: each.table):
         for line in _lines(each):
             click.echo(line)
+        if rows := held[each.table].quarantined if each.table in held else 0:
+            click.echo(f"    {rows:,} rows are in quarantine: cdc-assets quarantine list says why")
     rows, seconds = sum(each.rows for each in found), time.monotonic() - began
     chunks, lsn = sum(each.chunks for each in found), max((each.lsn for each in found), default=0)
     click.echo(

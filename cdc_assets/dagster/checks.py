@@ -52,12 +52,14 @@ def judge(instance: dg.DagsterInstance, pipeline: Pipeline, lag: Lag | None) -> 
     return found
 
 
-def _evidence(pipeline: Pipeline) -> tuple[str | None, list[str]]:
+def _evidence(pipeline: Pipeline) -> tuple[str | None, list[str], dict[str, int]]:
     position = pipeline.sink.position()
     broken = pipeline.capture.continuity(position) if position else None
     captured = pipeline.capture.captured()
-    seeded = (name for name, held in pipeline.sink.tables().items() if held.state is TableState.SEEDED)
-    return broken, [str(name) for name in seeded if name not in captured]
+    tables = pipeline.sink.tables()
+    seeded = (name for name, held in tables.items() if held.state is TableState.SEEDED)
+    quarantined = {str(name): held.quarantined for name, held in tables.items() if held.quarantined}
+    return broken, [str(name) for name in seeded if name not in captured], quarantined
 
 
 def past_lags(instance: dg.DagsterInstance, slot: dg.AssetKey, window: float) -> list[tuple[float, int]]:

@@ -74,6 +74,7 @@ def table_metadata(tally: TableTally, held: Held | None) -> dict[str, Any]:
         metadata |= {"cdc/state": held.state.value, "cdc/lsn": str(held.lsn)}
         if held.reason:
             metadata["cdc/reason"] = held.reason
+        metadata["cdc/quarantined"] = held.quarantined
         if held.rows is not None:
             metadata["dagster/row_count"] = held.rows
         if held.definition and (tally.seeded or tally.redefined):

@@ -30,6 +30,7 @@ from .failure import failure
 from .metadata import HEARTBEAT, heartbeat_metadata, lag_metadata, started_anew, table_metadata
 from .names import STREAM_TAG, Names
 from .tally import Tallies, Tally
+from .verdicts import in_quarantine
 
 _LOOK = 1.0
 """Seconds between looks at what the engine has done, and at the time."""
@@ -215,6 +216,8 @@ class _Run:
                 self._context.log.info(f"{name} was altered: {said}")
             for reason in tally.table(name).unseeded:
                 self._context.log.warning(f"{name} has to be seeded again: {reason}")
+            if rows := tally.table(name).quarantined:
+                self._context.log.warning(f"{name}: {in_quarantine(rows)}")
             yield dg.AssetMaterialization(
                 self._names.mirror(name), metadata=table_metadata(tally.table(name), held.get(name))
             )

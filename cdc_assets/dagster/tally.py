@@ -31,6 +31,8 @@ class TableTally:
     """What changed in its definition."""
     unseeded: list[str] = field(default_factory=list)
     """Why it has to be seeded again."""
+    quarantined: int = 0
+    """How many of its rows were in quarantine when one was refused."""
 
     def add(self, changes: TableChanges) -> None:
         counts = np.bincount(changes.ops, minlength=256)
@@ -53,6 +55,7 @@ class TableTally:
         self.seeded |= later.seeded
         self.redefined += later.redefined
         self.unseeded += later.unseeded
+        self.quarantined = later.quarantined or self.quarantined
 
 
 @dataclass
@@ -79,6 +82,8 @@ class Tally:
             self.table(name).redefined.append(said)
         for name, reason in step.applied.unseeded.items():
             self.table(name).unseeded.append(reason)
+        for name, rows in step.applied.quarantined.items():
+            self.table(name).quarantined = rows
 
     def merge(self, later: Tally) -> None:
         self.batches += later.batches

@@ -18,7 +18,7 @@ LAG, GROWTH, HEALTH = "slot_lag", "slot_lag_growth", "slot_health"
 DESCRIPTIONS = {
     LAG: "How far what is confirmed trails the server, in bytes and in seconds.",
     GROWTH: "Whether the lag has been growing, faster than it should, for a while.",
-    HEALTH: "Whether the slot has its log, something reads it, and it continues what we hold.",
+    HEALTH: "Whether the slot has its log, something reads it, it continues what we hold, and we hold all.",
 }
 _FEWEST = 3
 """Samples that make a slope."""
@@ -81,19 +81,30 @@ def growth_verdict(samples: Sequence[tuple[float, int]], growth: Growth) -> Verd
     return Verdict(GROWTH, passed, said, dg.AssetCheckSeverity.WARN, metadata)
 
 
-def health_verdict(lag: Lag | None, broken: str | None, uncovered: Sequence[str]) -> Verdict:
-    """`broken`: why the stream cannot be continued; `uncovered`: tables not in the publication."""
+def in_quarantine(rows: int) -> str:
+    return f"{rows:,} rows were refused and are in quarantine: cdc-assets quarantine list says why"
+
+
+def health_verdict(
+    lag: Lag | None, broken: str | None, uncovered: Sequence[str], quarantined: Mapping[str, int]
+) -> Verdict:
+    """`broken`: why the stream cannot be continued; `uncovered`: tables not in the publication;
+    `quarantined`: how many rows of which tables the destination has refused."""
     if broken:
         return Verdict(HEALTH, False, f"{broken}; stop, and copy again: cdc-assets reseed --all")
     if lag is None:
         return Verdict(HEALTH, True, "there is no slot yet")
-    metadata = {"cdc/wal_status": lag.wal_status or "none", "cdc/active": lag.active}
+    metadata: dict[str, Any] = {"cdc/wal_status": lag.wal_status or "none", "cdc/active": lag.active}
     if lag.wal_status not in _HEALTHY:
         said = f"wal_status is {lag.wal_status}: the server may have removed log that is still needed"
         return Verdict(HEALTH, False, said, metadata=metadata)
     if uncovered:
         said = f"the publication does not send {', '.join(uncovered)}"
         return Verdict(HEALTH, False, said, metadata=metadata)
+    if quarantined:
+        said = f"{in_quarantine(sum(quarantined.values()))} ({', '.join(quarantined)})"
+        metadata |= {"cdc/quarantined": sum(quarantined.values())}
+        return Verdict(HEALTH, False, said, dg.AssetCheckSeverity.WARN, metadata)
     if lag.held_back_by:
         said = f"log is kept that is already confirmed: held back by {lag.held_back_by}"
         return Verdict(HEALTH, False, said, dg.AssetCheckSeverity.WARN, metadata)

@@ -56,13 +56,15 @@ def verified_checks(config: CdcConfig, tables: Sequence[TableName]) -> dg.AssetC
         except CdcError as error:
             raise failure(error) from error
         rate = sum(found.rows for found in compared) / (time.monotonic() - began)
+        held = pipeline.sink.tables()
         for found in compared:
-            yield _result(found, names.mirror(found.table), rate)
+            quarantined = held[found.table].quarantined if found.table in held else 0
+            yield _result(found, names.mirror(found.table), rate, quarantined)
 
     return verify
 
 
-def _result(found: Comparison, mirror: dg.AssetKey, rate: float) -> dg.AssetCheckResult:
+def _result(found: Comparison, mirror: dg.AssetKey, rate: float, quarantined: int) -> dg.AssetCheckResult:
     """Numbers only: which rows differ, the command line says."""
     if found.obstacle:
         return dg.AssetCheckResult(
@@ -86,6 +88,7 @@ def _result(found: Comparison, mirror: dg.AssetKey, rate: float) -> dg.AssetChec
             "cdc/rows": found.rows,
             "cdc/rows_that_differ": found.differing,
             "cdc/rows_not_judged": found.not_judged,
+            "cdc/quarantined": quarantined,
             "cdc/chunks": found.chunks,
             "cdc/rows_per_second": round(rate),
         },

@@ -27,6 +27,8 @@ from .lag import Lag as Lag
 from .lsn import LSN as LSN
 from .net import NetChanges as NetChanges
 from .net import net as net
+from .quarantine import Quarantined as Quarantined
+from .quarantine import Retried as Retried
 from .sink import Applied as Applied
 from .sink import Sink as Sink
 from .table import Column as Column

@@ -30,6 +30,8 @@ class Held:
     lsn: LSN | None = None
     """What the copy is the state of; None before the first seed is finished."""
     rows: int | None = None
+    quarantined: int = 0
+    """How many rows the copy lacks because they were refused."""
     chunks: int = 0
     chunks_loaded: int = 0
     reason: str | None = None

@@ -16,6 +16,7 @@ from .capture import Chunk, Position
 from .changes import ChangeBatch
 from .held import Held, TableState
 from .lsn import LSN
+from .quarantine import Quarantined, Retried
 from .table import Table, TableName
 
 
@@ -29,6 +30,8 @@ class Applied:
     """Tables that have to be seeded again, and why."""
     redefined: Mapping[TableName, str] = field(default_factory=dict)
     """Tables whose copy was given another definition, and what changed."""
+    quarantined: Mapping[TableName, int] = field(default_factory=dict)
+    """Tables of which it had rows refused, and how many are in quarantine now."""
     incomplete: bool = False
     """A seed waits for rows to be read again: see `missing`."""
 
@@ -55,6 +58,14 @@ class Sink(ABC):
     several times; no LSN of a row says whether a change to one like it was before or after it.
     So it is loaded in one chunk, and what counts is the LSN of that: changes up to there are in
     the rows, and of those after it each adds a row or takes one of the equal ones away.
+
+    A row that the destination refuses is in quarantine: written with everything else of its batch,
+    it is not in the copy, nor is an older one of its key, and is still what later changes to it
+    start from. It stays there until a change to its key, or a new copy of the table, supersedes
+    it, or the destination takes it after all. So every row is in one of the two places; or, if
+    that is what was configured, `RowRefused` is raised, and nothing of the batch is written. A
+    table with more refused rows than are worth looking at, or whose rows have no key, is left
+    behind by the stream, and has to be seeded again.
     """
 
     def see_that_it_can_be_written(self) -> None:
@@ -141,6 +152,14 @@ class Sink(ABC):
     @abstractmethod
     def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
         """Add the rows a snapshot at `at` has for `keys`."""
+
+    @abstractmethod
+    def quarantined(self) -> Sequence[Quarantined]:
+        """Every row that was refused, by table, in the order in which the source wrote them."""
+
+    @abstractmethod
+    def retry(self, table: TableName) -> Retried:
+        """Try again what of `table` is in quarantine."""
 
     def close(self) -> None:
         """Let go of the destination. The sink can be used again."""

@@ -5,6 +5,7 @@ Slow and plain; what the contract of a sink means, and what the others are
 tested against. A key holds a list of rows because a statement that shifts keys
 lets two rows have one key for a moment; the older one is the one that goes on. Where
 a table has no key, all that a row holds is its key, and equal rows are a list of rows.
+It refuses nothing by itself, but what it is told to.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from ..errors import CopyReplaced, SeedOutdated, SinkError
+from ..errors import CopyReplaced, RowRefused, SeedOutdated, SinkError
 from ..model import (
     AT_SOURCE,
     COPIES,
@@ -35,6 +38,8 @@ from ..model import (
     Held,
     Judgement,
     Position,
+    Quarantined,
+    Retried,
     Sink,
     Table,
     TableChanges,
@@ -93,7 +98,12 @@ def _alone(method: _Method[_Arguments, _Answer]) -> _Method[_Arguments, _Answer]
 
 
 class MemorySink(Sink):
-    def __init__(self) -> None:
+    def __init__(self, *, stops_at_refused_rows: bool = False) -> None:
+        self.refuse: Callable[[TableName, Row], str | None] = lambda table, row: None
+        """Why a row is refused, if it is."""
+        self._stops = stops_at_refused_rows
+        self._refused: dict[TableName, Rows] = {}
+        self._reasons: dict[TableName, dict[Key, tuple[str, datetime]]] = {}
         self._lock = threading.RLock()
         self.copies: dict[TableName, Rows] = {}
         self._position: Position | None = None
@@ -130,7 +140,14 @@ class MemorySink(Sink):
         loaded = sum(lsn is not None for lsn in chunks.values())
         rows = len(self._rows(name)) if name in self.copies else None
         lsn = self._position.lsn if self._position and name in self._live else held.lsn
-        return replace(held, lsn=lsn, rows=rows, chunks=len(chunks), chunks_loaded=loaded)
+        return replace(
+            held,
+            lsn=lsn,
+            rows=rows,
+            quarantined=len(self._refused.get(name, {})),
+            chunks=len(chunks),
+            chunks_loaded=loaded,
+        )
 
     @_alone
     def read(self, table: TableName) -> pa.Table:
@@ -259,13 +276,25 @@ class MemorySink(Sink):
     def apply(self, batch: ChangeBatch) -> Applied:
         if self._position is None or batch.since > self._position.lsn:
             raise SinkError(f"a batch starts at {batch.since}, later than what is held", hint="start again.")
+        before = self._as_it_is() if self._stops else {}
+        try:
+            return self._apply(batch, self._position)
+        except RowRefused:
+            vars(self).update(before)
+            raise
+
+    def _apply(self, batch: ChangeBatch, position: Position) -> Applied:
         step = _Step()
         for changes in batch.changes:
-            if unseen := changes.after(self._position.lsn):
+            if unseen := changes.after(position.lsn):
                 for name in self._names_of(unseen.table):
                     self._take(name, unseen, step)
-        self._position = replace(self._position, lsn=max(self._position.lsn, batch.lsn))
+        self._position = replace(position, lsn=max(position.lsn, batch.lsn))
         return self._finished(step)
+
+    def _as_it_is(self) -> dict[str, Any]:
+        """Everything that a batch changes."""
+        return {name: deepcopy(held) for name, held in vars(self).items() if name not in ("_lock", "refuse")}
 
     @_alone
     def redefine(self, tables: Iterable[Table]) -> Applied:
@@ -293,7 +322,8 @@ class MemorySink(Sink):
         seeded = [
             name for name in under_way if name in self._seeds and self._finish(name, self._position.lsn, step)
         ]
-        return Applied(tuple(seeded), step.unseeded, step.redefined, bool(self.missing()))
+        refused = {name: len(self._refused[name]) for name in step.refused if self._refused.get(name)}
+        return Applied(tuple(seeded), step.unseeded, step.redefined, refused, bool(self.missing()))
 
     def _take(self, name: TableName, changes: TableChanges, step: _Step) -> None:
         self._hear_of(name, changes.table)
@@ -309,13 +339,59 @@ class MemorySink(Sink):
                 seed.log += [_Truncation(late.truncated)] if late.truncated else []
                 seed.log += _each(late)
         if of_copy and name in self._live:
-            copy = {} if changes.truncated else dict(self.copies[name])
+            held = {} if changes.truncated else self.copies[name] | self._refused.get(name, {})
             left = _Left()
-            found = [_play(change, copy, left) for change in _each(changes)]
-            if table.key or all(found):
-                self.copies[name] = copy
-            else:
+            found = [_play(change, held, left) for change in _each(changes)]
+            if not table.key and not all(found):
                 self._leave_behind(name, Evolution(obstacle=_LOST), step)
+            elif not table.key and any(self._refuses(name, held).values()):
+                self._leave_behind(name, Evolution(obstacle=f"rows of {name} are refused"), step)
+            else:
+                self._write(name, held, step)
+
+    def _write(self, name: TableName, held: Rows, step: _Step) -> None:
+        """Have `held` in the copy, and in quarantine what the copy refuses of what is new."""
+        copy, before = self.copies[name], self._refused.get(name, {})
+        new = {key: rows for key, rows in held.items() if rows not in (copy.get(key), before.get(key))}
+        reasons = {key: said for key, said in self._refuses(name, new).items() if said}
+        if reasons and self._stops:
+            (key, said), *_ = reasons.items()
+            at = new[key][-1][0]
+            raise RowRefused(f"a row of {name} at {at} was refused ({said})", hint="do not refuse it.")
+        kept = {key: rows for key, rows in before.items() if held.get(key) == rows}
+        self._refused[name] = kept | {key: held[key] for key in reasons}
+        self._reasons.setdefault(name, {}).update(
+            {key: (said, datetime.now(UTC)) for key, said in reasons.items()}
+        )
+        self.copies[name] = {key: rows for key, rows in held.items() if key not in self._refused[name]}
+        if reasons:
+            step.refused.add(name)
+
+    def _refuses(self, name: TableName, rows: Rows) -> dict[Key, str | None]:
+        return {key: self.refuse(name, versions[-1][1]) for key, versions in rows.items()}
+
+    @_alone
+    def quarantined(self) -> Sequence[Quarantined]:
+        return [
+            Quarantined(
+                name,
+                dict(zip(self._tables[name].key, key, strict=True)),
+                versions[-1][0],
+                *self._reasons[name][key],
+            )
+            for name, rows in sorted(self._refused.items())
+            for key, versions in sorted(rows.items(), key=lambda item: item[1][-1][0])
+        ]
+
+    @_alone
+    def retry(self, table: TableName) -> Retried:
+        rows = self._refused.pop(table, {})
+        stops, self._stops = self._stops, False
+        if rows:
+            self._write(table, self.copies[table] | rows, _Step())
+        self._stops = stops
+        refused = len(self._refused.get(table, {}))
+        return Retried(len(rows) - refused, refused)
 
     def _names_of(self, table: Table) -> list[TableName]:
         """What a table is called here, which keeps its OID if it is renamed: its copy, and a seed."""
@@ -360,11 +436,17 @@ class MemorySink(Sink):
             if name in self._seeds:
                 self._unseed(name, Evolution(obstacle=f"it was renamed to {table.name}"), step)
             self.copies[table.name] = self.copies.pop(name)
+            self._refused[table.name] = self._refused.pop(name, {})
+            self._reasons[table.name] = self._reasons.pop(name, {})
             self._held[table.name] = self._held.pop(name)
             self._tables[table.name] = self._tables.pop(name)
             self._chunks[table.name] = self._chunks.pop(name)
             self._live = self._live - {name} | {table.name}
         _evolve(self.copies[table.name], table, way)
+        refused, reasons = self._refused.get(table.name, {}), self._reasons.get(table.name, {})
+        said = [reasons[key] for key in refused]
+        _evolve(refused, table, way)
+        self._reasons[table.name] = dict(zip(refused, said, strict=True))
         self._tables[table.name] = table
         self._held[table.name] = replace(self._held[table.name], definition=table)
         if way.said:
@@ -400,10 +482,13 @@ class MemorySink(Sink):
         if seed.in_place:
             # A row that changed since it was read is what the copy, which followed the stream, has.
             as_read = {key: rows for key, rows in seed.loaded.items() if copy.get(key) == rows}
-            copy = self.copies[name] | as_read
+            self._write(name, self.copies[name] | self._refused.get(name, {}) | as_read, step)
         elif _incomplete(seed.table, copy):
             return False
-        self.copies[name], self._tables[name] = copy, seed.table
+        else:
+            self.copies[name] = copy
+            self._refused.pop(name, None)
+        self._tables[name] = seed.table
         del self._seeds[name]
         self._live.add(name)
         # Of a table that was renamed, and could not be followed.
@@ -411,6 +496,7 @@ class MemorySink(Sink):
             _, oid = self._oids(other)
             if other != name and oid in (None, seed.table.oid):
                 del self.copies[other], self._tables[other], self._held[other]
+                self._refused.pop(other, None)
                 self._live.discard(other)
                 self._chunks.pop(other, None)
                 self._seeds.pop(other, None)
@@ -490,6 +576,7 @@ class _Step:
 
     unseeded: dict[TableName, str] = field(default_factory=dict)
     redefined: dict[TableName, str] = field(default_factory=dict)
+    refused: set[TableName] = field(default_factory=set)
 
 
 def _evolve(copy: Rows, table: Table, way: Evolution) -> None:

@@ -94,7 +94,7 @@ def test_progress_that_nobody_looks_at_is_plain_lines(cdc: Commands) -> None:
 # status
 
 
-STATE = {"state", "rows", "lsn", "chunks", "chunks_loaded", "reason"}
+STATE = {"state", "rows", "quarantined", "lsn", "chunks", "chunks_loaded", "reason"}
 
 
 def test_status_of_what_is_not_there_yet(cdc: Commands) -> None:

@@ -16,6 +16,7 @@ from cdc_assets.config import CdcConfig, parse
 from cdc_assets.dagster.names import Names
 from cdc_assets.model import TableName
 from cdc_assets.pipeline import Pipeline, build
+from cdc_assets.sinks.duckdb.sink import DuckDBSink
 
 NAMES = Names("shop")
 ORDERS = TableName("public", "orders")
@@ -139,6 +140,13 @@ class Deployed:
     def observations(self) -> list[dg.AssetObservation]:
         records = self.instance.fetch_observations(NAMES.slot, limit=1000).records
         return [record.asset_observation for record in records if record.asset_observation][::-1]
+
+    def by_hand(self, statement: str) -> None:
+        """What somebody does in the file, in which `destination` is what it is called."""
+        sink = self.pipeline.sink
+        assert isinstance(sink, DuckDBSink)
+        with sink.file.writing() as transaction:
+            transaction.run(statement)
 
     def held(self, table: TableName = ORDERS) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.pipeline.sink.read(table).to_pylist()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
-from deployed import NAMES, Deployed, configured, said
+from deployed import NAMES, ORDERS, Deployed, configured, said
 
 from cdc_assets.dagster.checks import past_lags
 
@@ -60,6 +60,25 @@ def test_a_slot_that_is_gone_does_not_pass_and_says_what_to_do(deployed, shop):
     assert found == {"slot_health": False}
     (evaluation,) = result.get_asset_check_evaluations()
     assert "cdc-assets reseed --all" in (evaluation.description or "")
+
+
+def test_rows_that_were_refused_are_warned_of_until_they_are_taken(deployed, shop):
+    deployed.seed()
+    deployed.by_hand("ALTER TABLE destination.public.orders ALTER status SET NOT NULL")
+    shop.execute("insert into orders values (4, null, 1), (5, null, 2)")
+    deployed.seed()
+
+    result, _ = execute(deployed, "slot_health")
+
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert (evaluation.passed, evaluation.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "2 rows were refused and are in quarantine" in (evaluation.description or "")
+    assert evaluation.metadata["cdc/quarantined"].value == 2
+    deployed.by_hand("ALTER TABLE destination.public.orders ALTER status DROP NOT NULL")
+    deployed.pipeline.sink.retry(ORDERS)
+    result, _ = execute(deployed, "slot_health")
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert "quarantine" not in (evaluation.description or "")
 
 
 def test_growth_is_judged_by_what_was_observed_before_oldest_first(instance):

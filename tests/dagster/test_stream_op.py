@@ -62,6 +62,47 @@ def test_each_table_that_was_touched_says_what_happened_to_it(short, shop):
     assert found["cdc/first_lsn"] < found["cdc/last_lsn"]
 
 
+def test_rows_that_are_refused_are_counted_and_warned_of(short, shop):
+    short.by_hand("ALTER TABLE destination.public.orders ALTER status SET NOT NULL")
+    shop.execute("insert into orders values (4, null, 1), (5, 'new', 1)")
+    run_id = short.stream().dagster_run.run_id
+
+    found = values(short.materializations(MIRROR)[-1])
+    assert (found["cdc/quarantined"], found["cdc/state"], found["dagster/row_count"]) == (1, "seeded", 4)
+    assert "public.orders: 1 rows were refused and are in quarantine" in logged(short.instance, run_id)
+    shop.execute("update orders set status = 'paid' where id = 4")
+    short.stream()
+    assert values(short.materializations(MIRROR)[-1])["cdc/quarantined"] == 0
+
+
+def test_a_refused_row_fails_the_run_if_that_is_what_is_configured(tmp_path, newest_dsn, shop, instance):
+    deployed = Deployed(configured(tmp_path, newest_dsn, on_row_refused="stop"), instance)
+    deployed.seed()
+    deployed.by_hand("ALTER TABLE destination.public.orders ALTER status SET NOT NULL")
+    shop.execute("insert into orders values (4, null, 1)")
+
+    result = deployed.stream()
+
+    assert not result.success
+    assert "DuckDB refused a row of public.orders at 0/" in said(result)
+    assert "HINT:  see what was done to the table" in said(result)
+
+
+def test_a_row_that_stops_a_run_is_nowhere_in_what_the_run_says(tmp_path, newest_dsn, shop, instance):
+    """DuckDB's own messages quote values."""
+    deployed = Deployed(configured(tmp_path, newest_dsn, on_row_refused="stop"), instance)
+    shop.execute("create table notes (note text); alter table notes replica identity full")
+    deployed.seed()
+    deployed.by_hand("CREATE UNIQUE INDEX one ON destination.public.notes (note)")
+    shop.execute("insert into notes values ('secret-17'), ('secret-17')")
+
+    result = deployed.stream()
+
+    assert "DuckDB refused a write to public.notes (Constraint error), at or before 0/" in said(result)
+    logs = instance.all_logs(result.dagster_run.run_id)
+    assert not any("secret-17" in dg.serialize_value(entry) for entry in logs)
+
+
 def test_a_copy_that_was_put_in_place_says_what_its_columns_are_as_the_definition_does(deployed):
     assert deployed.materialize(*deployed.mirrors).success
 

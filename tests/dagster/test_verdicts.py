@@ -16,6 +16,7 @@ from cdc_assets.model import LSN, Lag
 WELL = Lag(LSN(100), 0, 0.0, 0, None, "reserved", 4711, None)
 POLICY = LagPolicy(warn=1000, error=2000, warn_seconds=10, error_seconds=20)
 GROWTH = Growth(bytes_per_second=10, window=100)
+REFUSED = {"public.orders": 2, "public.items": 1}
 OK, WARN, ERROR = "ok", "WARN", "ERROR"
 
 
@@ -81,22 +82,26 @@ def test_samples_of_one_moment_have_no_slope():
 
 
 @pytest.mark.parametrize(
-    ("lag", "broken", "uncovered", "expected", "said"),
+    ("lag", "broken", "uncovered", "refused", "expected", "said"),
     [
-        (WELL, None, [], OK, "read by pid 4711"),
-        (None, None, [], OK, "there is no slot yet"),
-        (None, "slot cdc_shop is gone", [], ERROR, "cdc-assets reseed --all"),
-        (WELL, "the server is another", [], ERROR, "the server is another"),
-        (replace(WELL, wal_status="extended"), None, [], OK, "extended"),
-        (replace(WELL, wal_status="unreserved"), None, [], ERROR, "unreserved"),
-        (replace(WELL, wal_status="lost", active_pid=None), None, [], ERROR, "lost"),
-        (WELL, None, ["public.orders"], ERROR, "does not send public.orders"),
-        (replace(WELL, held_back_by="pid 1 (shop)"), None, [], WARN, "held back by pid 1 (shop)"),
-        (replace(WELL, active_pid=None), None, [], WARN, "nothing reads the slot"),
+        (WELL, None, [], {}, OK, "read by pid 4711"),
+        (None, None, [], {}, OK, "there is no slot yet"),
+        (None, "slot cdc_shop is gone", [], {}, ERROR, "cdc-assets reseed --all"),
+        (WELL, "the server is another", [], {}, ERROR, "the server is another"),
+        (replace(WELL, wal_status="extended"), None, [], {}, OK, "extended"),
+        (replace(WELL, wal_status="unreserved"), None, [], {}, ERROR, "unreserved"),
+        (replace(WELL, wal_status="lost", active_pid=None), None, [], {}, ERROR, "lost"),
+        (WELL, None, ["public.orders"], {}, ERROR, "does not send public.orders"),
+        (replace(WELL, held_back_by="pid 1 (shop)"), None, [], {}, WARN, "held back by pid 1 (shop)"),
+        (replace(WELL, active_pid=None), None, [], {}, WARN, "nothing reads the slot"),
+        (WELL, None, [], REFUSED, WARN, "3 rows were refused and are in quarantine"),
+        (WELL, None, [], REFUSED, WARN, "(public.orders, public.items)"),
+        (replace(WELL, held_back_by="pid 1", active_pid=None), None, [], REFUSED, WARN, "in quarantine"),
+        (WELL, None, ["public.orders"], REFUSED, ERROR, "does not send public.orders"),
     ],
 )
-def test_health_says_the_worst_of_what_it_sees(lag, broken, uncovered, expected, said):
-    found = health_verdict(lag, broken, uncovered)
+def test_health_says_the_worst_of_what_it_sees(lag, broken, uncovered, refused, expected, said):
+    found = health_verdict(lag, broken, uncovered, refused)
 
     assert verdict(found) == expected
     assert said in found.said

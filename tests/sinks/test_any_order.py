@@ -246,9 +246,14 @@ class AnyOrder(RuleBasedStateMachine):
         if applied.seeded or applied.unseeded:
             self.outdate()
         if self.in_step or self.left_behind:
-            held = {row["id"]: (row["name"], row["body"]) for row in self.sink.read(NAME).to_pylist()}
-            assert held == self.source.at(self.position if self.in_step else self.left_behind)
-            assert len(held) == self.sink.tables()[NAME].rows
+            self.compare(self.source.at(self.position if self.in_step else self.left_behind))
+
+    def compare(self, source: dict[int, tuple[str, str | None]]) -> None:
+        assert self.held() == source
+        assert len(source) == self.sink.tables()[NAME].rows
+
+    def held(self) -> dict[int, tuple[str, str | None]]:
+        return {row["id"]: (row["name"], row["body"]) for row in self.sink.read(NAME).to_pylist()}
 
     def load(self, read: Read) -> None:
         try:

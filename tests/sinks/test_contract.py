@@ -31,7 +31,7 @@ from changes import (
 from changes import truncate as truncation
 from in_parts import DuckDBInParts, MemoryInParts
 
-from cdc_assets.errors import CopyReplaced, SeedOutdated, SinkError
+from cdc_assets.errors import CopyReplaced, RowRefused, SeedOutdated, SinkError
 from cdc_assets.model import (
     COPIES,
     LSN,
@@ -1538,3 +1538,282 @@ def test_rows_that_the_source_had_not_are_removed_unless_they_were_written_since
     sink.remove(NAME, pa.table({"id": pa.array([1, 2], pa.int64())}), at=LSN(250))
 
     assert copy(sink) == {2: ("later", ""), 3: ("c", "")}
+
+
+# Rows that are refused
+
+
+def refuse_without_name(sink: Sink, of: TableName = NAME) -> None:
+    """From now on, whatever is in the copy already."""
+    if isinstance(sink, MemorySink):
+        sink.refuse = lambda table, row: "it has no name" if row["name"] is None else None
+    else:
+        by_hand(sink, f"ALTER TABLE destination.{of} ALTER name SET NOT NULL")
+
+
+def refuse_nothing(sink: Sink, of: TableName = NAME) -> None:
+    if isinstance(sink, MemorySink):
+        sink.refuse = lambda table, row: None
+    else:
+        by_hand(sink, f"ALTER TABLE destination.{of} ALTER name DROP NOT NULL")
+
+
+def by_hand(sink: Sink, statement: str) -> None:
+    assert isinstance(sink, DuckDBSink)
+    with sink.file.writing() as transaction:
+        transaction.run(statement)
+
+
+def quarantined(sink: Sink) -> list[tuple[Any, ...]]:
+    """Key and LSN of each row."""
+    found = sink.quarantined()
+    for name, held in sink.tables().items():
+        assert held.quarantined == sum(each.table == name for each in found)
+    return [(*each.key.values(), each.lsn) for each in found]
+
+
+@pytest.fixture
+def choosy(sink: Sink) -> Sink:
+    """Holds 1 and 2, and has refused 3."""
+    seed(sink, (1, "a", "x"), (2, "b", "y"))
+    refuse_without_name(sink)
+    apply(sink, commit(300, insert(3, None, "z")))
+    return sink
+
+
+def test_a_row_that_is_refused_is_kept_aside_and_the_others_are_written(sink):
+    seed(sink, (1, "a", ""))
+    refuse_without_name(sink)
+
+    applied = apply(
+        sink, commit(300, insert(2, None, ""), insert(3, "c", "")), commit(310, insert(4, None, ""))
+    )
+
+    assert copy(sink) == {1: ("a", ""), 3: ("c", "")}
+    assert quarantined(sink) == [(2, 300), (4, 310)]
+    assert (position(sink), state(sink), applied.quarantined) == (310, TableState.SEEDED, {NAME: 2})
+
+
+def test_of_a_row_that_is_refused_it_is_said_which_it_is_and_why(choosy):
+    (entry,) = choosy.quarantined()
+
+    assert (entry.table, entry.key, entry.lsn) == (NAME, {"id": 3}, 300)
+    assert "name" in entry.reason
+    assert entry.at.utcoffset() is not None
+
+
+def test_a_batch_without_a_refused_row_says_nothing_of_those_there_are(choosy):
+    assert apply(choosy, commit(310, insert(4, "d", ""))).quarantined == {}
+    assert quarantined(choosy) == [(3, 300)]
+
+
+def test_an_older_row_is_not_left_in_the_place_of_one_that_is_refused(choosy):
+    apply(choosy, commit(310, update(1, None, "")))
+
+    assert copy(choosy) == {2: ("b", "y")}
+    assert quarantined(choosy) == [(3, 300), (1, 310)]
+
+
+@pytest.mark.parametrize(
+    ("change", "now"),
+    [
+        (update(3, "c", "new"), {1: ("a", "x"), 2: ("b", "y"), 3: ("c", "new")}),
+        (delete(3), {1: ("a", "x"), 2: ("b", "y")}),
+        (truncation(), {}),
+        (move(3, 4, "d", "moved"), {1: ("a", "x"), 2: ("b", "y"), 4: ("d", "moved")}),
+    ],
+    ids=["update", "delete", "truncate", "move"],
+)
+def test_a_change_supersedes_the_row_that_was_refused(choosy, change, now):
+    apply(choosy, commit(310, change))
+
+    assert copy(choosy) == now
+    assert quarantined(choosy) == []
+
+
+def test_a_row_that_is_refused_again_is_there_once(choosy):
+    apply(choosy, commit(310, update(3, None, "z")))
+
+    assert quarantined(choosy) == [(3, 310)]
+
+
+def test_a_batch_with_a_refused_row_is_applied_once(choosy):
+    """Its confirmation can be lost."""
+    again = batch(commit(310, update(1, None, ""), insert(4, "d", "")), since=300)
+    choosy.apply(again)
+    choosy.apply(again)
+    apply(choosy, commit(320, update(1, "e", "")))
+    choosy.apply(again)
+
+    assert copy(choosy) == {1: ("e", ""), 2: ("b", "y"), 4: ("d", "")}
+    assert quarantined(choosy) == [(3, 300)]
+
+
+def test_a_cell_that_was_not_resent_is_that_of_the_row_that_was_refused(choosy):
+    apply(choosy, commit(310, update(3, "c", UNCHANGED)))
+
+    assert copy(choosy)[3] == ("c", "z")
+
+
+def test_a_cell_that_was_not_resent_is_kept_while_the_row_is_refused_again(choosy):
+    apply(choosy, commit(310, update(3, None, UNCHANGED)))
+    apply(choosy, commit(320, move(3, 4, "d", UNCHANGED)))
+
+    assert copy(choosy)[4] == ("d", "z")
+    assert quarantined(choosy) == []
+
+
+def test_a_refused_row_takes_part_where_keys_are_shifted(choosy):
+    """`id = id + 1`: 2 gets to 3 while the row there, which the copy has not got, is still to leave."""
+    shift = move(2, 3, "b", "y"), move(3, 4, None, "z"), move(1, 2, "a", "x")
+    apply(choosy, commit(310, *shift))
+
+    assert copy(choosy) == {2: ("a", "x"), 3: ("b", "y")}
+    assert quarantined(choosy) == [(4, 310)]
+    refuse_nothing(choosy)
+    choosy.retry(NAME)
+    assert copy(choosy)[4] == (None, "z")
+
+
+def test_what_is_refused_still_stays_where_it_is_when_it_is_tried_again(choosy):
+    apply(choosy, commit(310, insert(4, None, "")))
+
+    assert choosy.retry(NAME) == (0, 2)
+    assert copy(choosy) == {1: ("a", "x"), 2: ("b", "y")}
+    assert quarantined(choosy) == [(3, 300), (4, 310)]
+
+
+def test_what_is_taken_when_it_is_tried_again_is_of_the_lsn_that_it_was_written_at(choosy):
+    refuse_nothing(choosy)
+
+    assert choosy.retry(NAME) == (1, 0)
+    assert copy(choosy) == {1: ("a", "x"), 2: ("b", "y"), 3: (None, "z")}
+    assert quarantined(choosy) == []
+    with choosy.audit(ITEMS) as audit:
+        audit.take([record_batch(ITEMS, [(1, "a", "x"), (2, "b", "y")])])
+        assert audit.judge(LSN(299)).later["id"].to_pylist() == [3]
+        assert audit.judge(LSN(300)).extra["id"].to_pylist() == [3]
+
+
+def test_changes_go_on_from_a_row_that_was_taken_after_all(choosy):
+    refuse_nothing(choosy)
+    choosy.retry(NAME)
+
+    apply(choosy, commit(310, update(3, "c", UNCHANGED)), commit(320, delete(1)))
+
+    assert copy(choosy) == {2: ("b", "y"), 3: ("c", "z")}
+
+
+def test_where_nothing_is_refused_there_is_nothing_to_try_again(sink):
+    assert sink.quarantined() == []
+    seed(sink, (1, "a", ""))
+
+    assert sink.retry(NAME) == (0, 0)
+    assert sink.retry(OTHER.name) == (0, 0)
+    assert copy(sink) == {1: ("a", "")}
+
+
+def test_a_new_copy_has_the_rows_that_the_old_one_refused(choosy):
+    choosy.mark_unseeded(NAME, "asked for", in_step=True)
+    apply(choosy, commit(310, insert(4, None, "")))
+    assert quarantined(choosy) == [(3, 300), (4, 310)]
+
+    seed(choosy, (1, "a", "x"), (3, None, "z"), (4, None, ""), at=400)
+
+    assert copy(choosy) == {1: ("a", "x"), 3: (None, "z"), 4: (None, "")}
+    assert quarantined(choosy) == []
+
+
+def test_a_copy_out_of_step_lacks_what_was_refused_until_there_is_a_new_one(choosy):
+    choosy.mark_unseeded(NAME, "lost")
+    apply(choosy, commit(310, delete(3)))
+
+    assert quarantined(choosy) == [(3, 300)]
+
+
+def test_a_row_that_is_refused_while_a_chunk_is_loaded_again_is_kept_aside(choosy):
+    choosy.begin_reload(NAME, [ONE])
+    apply(choosy, commit(310, insert(4, None, "")))
+    rows = (1, None, "x"), (2, "b", "y"), (3, None, "z"), (4, None, ""), (5, "e", "lost")
+    load(choosy, ONE, *rows, at=320)
+    apply(choosy, commit(330, update(4, None, "newer")))
+
+    assert copy(choosy) == {2: ("b", "y"), 5: ("e", "lost")}
+    assert quarantined(choosy) == [(1, 320), (3, 320), (4, 330)]
+    refuse_nothing(choosy)
+    choosy.retry(NAME)
+    assert copy(choosy)[4] == (None, "newer")
+
+
+def test_a_row_that_is_taken_when_its_chunk_is_loaded_again_is_no_longer_kept_aside(choosy):
+    refuse_nothing(choosy)
+    choosy.begin_reload(NAME, [ONE])
+    load(choosy, ONE, (1, "a", "x"), (2, "b", "y"), (3, None, "z"), at=320)
+    apply(choosy, upto=320)
+
+    assert copy(choosy) == {1: ("a", "x"), 2: ("b", "y"), 3: (None, "z")}
+    assert quarantined(choosy) == []
+
+
+def test_a_refused_row_goes_along_with_a_table_that_is_altered_and_renamed(choosy):
+    renamed = replace(WIDER, name=TableName("public", "things"))
+    apply(choosy, commit(310, insert(4, "d", "", "new", into=WIDER)))
+    choosy.redefine([renamed])
+    apply(choosy, commit(320, insert(5, None, "", "new", into=renamed)))
+
+    assert quarantined(choosy) == [(3, 300), (5, 320)]
+    refuse_nothing(choosy, of=renamed.name)
+    assert choosy.retry(renamed.name) == (2, 0)
+    assert copy(choosy, renamed)[3] == (None, "z", None)
+
+
+def test_a_refused_row_is_known_by_the_key_that_its_table_has_now(choosy):
+    """Its body, for want of another column."""
+    of_body = replace(ITEMS, key=("body",))
+    choosy.redefine([of_body])
+    assert [each.key for each in choosy.quarantined()] == [{"body": "z"}]
+
+    apply(choosy, commit(310, delete(None, None, "z", of=of_body)))
+
+    assert choosy.quarantined() == []
+
+
+def test_a_table_without_a_key_whose_row_is_refused_is_out_of_step(sink):
+    """Which of equal rows are refused cannot be told."""
+    people = replace(table("people", "name", "note", key=()), oid=16_390)
+    seed(sink, ("a", ""), of=people)
+    refuse_without_name(sink, of=people.name)
+
+    applied = apply(sink, commit(300, insert(None, "", into=people), insert("b", "", into=people)))
+
+    assert list(applied.unseeded) == [people.name]
+    assert state(sink, people) is TableState.UNSEEDED
+    assert sink.read(people.name).to_pylist() == [{"name": "a", "note": ""}]
+    assert quarantined(sink) == []
+
+
+STOPPING: dict[str, Callable[[Path], Sink]] = {
+    "memory": lambda folder: MemorySink(stops_at_refused_rows=True),
+    "duckdb": lambda folder: DuckDBSink(folder / "copy.duckdb", "shop", stops_at_refused_rows=True),
+}
+
+
+@pytest.mark.parametrize("make", STOPPING.values(), ids=STOPPING)
+def test_nothing_of_a_batch_is_written_where_a_refused_row_is_to_stop_it(make, tmp_path):
+    sink = make(tmp_path)
+    sink.adopt(START)
+    seed(sink, (1, "a", ""))
+    seed(sink, of=OTHER, at=210)
+    refuse_without_name(sink)
+    with_one = commit(300, insert(1, "a", "", into=OTHER), update(1, "b", ""), insert(2, None, "secret"))
+
+    with pytest.raises(RowRefused, match=r"a row of public\.items at 0/12C") as caught:
+        apply(sink, with_one)
+
+    assert (position(sink), copy(sink), copy(sink, OTHER)) == (210, {1: ("a", "")}, {})
+    assert quarantined(sink) == []
+    assert caught.value.hint
+    assert "secret" not in str(caught.value)
+    refuse_nothing(sink)
+    apply(sink, with_one)
+    assert copy(sink) == {1: ("b", ""), 2: (None, "secret")}

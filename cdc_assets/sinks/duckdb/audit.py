@@ -18,9 +18,8 @@ import pyarrow as pa
 from ...errors import CopyReplaced
 from ...model import AT_SOURCE, COPIES, LSN, PRINT, Audit, Judgement, Table
 from .file import DuckDBFile, Transaction, named, quoted
-from .merge import LSN_COLUMN
 from .sameness import same_key, told_apart_by
-from .state import State
+from .state import LSN_COLUMN, State
 
 _TOGETHER = 16 << 20
 """Bytes of rows that numbers are made of together."""

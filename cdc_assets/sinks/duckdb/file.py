@@ -182,7 +182,8 @@ class DuckDBFile:
 
 @contextmanager
 def _duckdb_errors(path: Path) -> Iterator[None]:
-    """Translate what DuckDB refuses, without its message where that could quote a value."""
+    """Translate what DuckDB refuses, without its message where that could quote a value: a cause is shown
+    wherever an error is."""
     try:
         yield
     except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
@@ -200,7 +201,7 @@ def _duckdb_errors(path: Path) -> Iterator[None]:
             hint="raise destination.memory_limit, or make batches smaller.",
         ) from error
     except duckdb.Error as error:
-        raise _refused(path, error) from error
+        raise _refused(path, error) from None
 
 
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")

@@ -13,22 +13,24 @@ from ...model import NetChanges, Table, TableChanges, arrow, net
 from ...model.changes import Bools
 from .doubles import Doubles
 from .file import Transaction, quoted
+from .quarantine import Quarantine
 from .sameness import same_key, same_to_the_log
-
-LSN_COLUMN = "_cdc_lsn"
-"""Of each row: the commit that wrote it, or the snapshot it was read from."""
+from .state import LSN_COLUMN
 
 
-def merge(transaction: Transaction, target: str, changes: TableChanges, doubles: Doubles) -> None:
-    """Apply `changes` to `target`, which holds exactly what was there before them, but for `doubles`."""
+def merge(
+    transaction: Transaction, target: str, changes: TableChanges, doubles: Doubles, quarantine: Quarantine
+) -> None:
+    """Apply `changes` to `target`, which holds, with its `quarantine`, exactly what was there before them,
+    but for `doubles`."""
     if changes.truncated:
         transaction.run(f"DELETE FROM {target}")
         doubles.clear()
+        quarantine.clear()
     if not len(changes):
         return
-    effect = net(
-        changes, lambda keys: present(transaction, target, keys), doubles.beside if doubles else None
-    )
+    held = quarantine.held(changes.table)
+    effect = net(changes, lambda keys: present(transaction, held, keys), doubles.beside if doubles else None)
     doubles.follow(effect, changes)
     rows, names = "net", ", ".join(map(quoted, changes.table.names))
     with transaction.handing("net", net_table(effect)):
@@ -39,24 +41,23 @@ def merge(transaction: Transaction, target: str, changes: TableChanges, doubles:
             )
             transaction.run(
                 f"CREATE OR REPLACE TEMP TABLE filled AS SELECT {filled_cells(changes.table, effect, 't')}, "
-                f"n.{LSN_COLUMN}, n._cdc_gone FROM net n LEFT JOIN {target} t ON {origin}"
+                f"n.{LSN_COLUMN}, n._cdc_gone FROM net n LEFT JOIN {held} t ON {origin}"
             )
             rows = "filled"
         if not effect.fresh.all():
             found = same_key("t", "n", changes.table.key)
             transaction.run(f"DELETE FROM {target} t USING net n WHERE NOT n._cdc_fresh AND {found}")
-        transaction.run(
-            f"INSERT INTO {target} BY NAME SELECT {names}, {LSN_COLUMN} FROM {rows} WHERE NOT _cdc_gone"
-        )
+        quarantine.forget("net", changes.table)
+        quarantine.insert(f"(SELECT {names}, {LSN_COLUMN} FROM {rows} WHERE NOT _cdc_gone)")
 
 
-def present(transaction: Transaction, target: str, keys: pa.RecordBatch) -> Bools:
-    """Which of `keys` the target has a row for; one that is equal to it is not enough."""
+def present(transaction: Transaction, held: str, keys: pa.RecordBatch) -> Bools:
+    """Which of `keys` has a row in `held`; one that is equal to it is not enough."""
     numbered = keys.append_column("_cdc_number", arrow.from_numpy(np.arange(keys.num_rows)))
     found = np.zeros(keys.num_rows, bool)
     with transaction.handing("keys", pa.Table.from_batches([numbered])):
         for (number,) in transaction.rows(
-            f"SELECT DISTINCT k._cdc_number FROM keys k JOIN {target} t "
+            f"SELECT DISTINCT k._cdc_number FROM keys k JOIN {held} t "
             f"ON {same_to_the_log(keys.schema, 't', 'k')}"
         ):
             found[number] = True

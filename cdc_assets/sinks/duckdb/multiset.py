@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from ...model import DELETE, LSN, Table, TableChanges, arrow
 from .file import Transaction, quoted
-from .merge import LSN_COLUMN
 from .sameness import told_apart_by
 from .seed import Seed
+from .state import LSN_COLUMN
 
 LOST = "rows that were deleted from it are not in the copy"
 

@@ -21,9 +21,10 @@ from ...errors import TableRefused
 from ...model import LSN, Table, TableChanges, net
 from ...model.changes import Bools
 from .file import ALIAS, Transaction, named, quoted
-from .merge import LSN_COLUMN, filled_cells, net_table, open_columns
+from .merge import filled_cells, net_table, open_columns
+from .quarantine import Quarantine
 from .sameness import same_key
-from .state import SCHEMA
+from .state import LSN_COLUMN, SCHEMA
 
 _OURS = "_cdc_"
 _TABLE = "BASE TABLE"
@@ -40,16 +41,12 @@ class Seed:
     def create(self) -> None:
         """Make the two tables, empty."""
         self._transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(self._table.name.schema)}")
+        self.drop()
         no_rows = pa.RecordBatchReader.from_batches(self._table.schema, [])
         with self._transaction.handing("no_rows", no_rows):
-            self._create(f"SELECT *, 0::UBIGINT AS {LSN_COLUMN} FROM no_rows")
-
-    def create_like_copy(self) -> None:
-        self._create(f"FROM {self.target} LIMIT 0")
-
-    def _create(self, no_rows: str) -> None:
-        self.drop()
-        self._transaction.run(f"CREATE TABLE {self.loaded} AS {no_rows}")
+            self._transaction.run(
+                f"CREATE TABLE {self.loaded} AS SELECT *, 0::UBIGINT AS {LSN_COLUMN} FROM no_rows"
+            )
         self._transaction.run(
             f"CREATE TABLE {self.delta} AS SELECT *, false AS _cdc_gone, []::VARCHAR[] AS _cdc_missing, "
             f"false AS _cdc_lost FROM {self.loaded}"
@@ -172,7 +169,7 @@ class Seed:
         self._transaction.run(f"ALTER TABLE {self.loaded} RENAME TO {quoted(self._table.name.name)}")
         self.drop()
 
-    def merge_into_copy(self) -> None:
+    def merge_into_copy(self, quarantine: Quarantine) -> None:
         """Put the loaded rows, where they are newer, into the copy, which followed the stream meanwhile."""
         transaction, equal = self._transaction, same_key("t", "l", self._table.key)
         transaction.run(
@@ -184,9 +181,10 @@ class Seed:
             f"DELETE FROM {self.target} t USING {self.loaded} l WHERE {equal} "
             f"AND coalesce(t.{LSN_COLUMN}, 0) < l.{LSN_COLUMN}"
         )
-        transaction.run(
-            f"INSERT INTO {self.target} BY NAME SELECT * FROM {self.loaded} l "
-            f"WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {equal})"
+        # What was refused since the reload began is in the delta.
+        quarantine.forget(self.loaded, self._table)
+        quarantine.insert(
+            f"(FROM {self.loaded} l WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {equal}))"
         )
         self.drop()
 

@@ -21,6 +21,8 @@ from ...model import (
     Chunk,
     Held,
     Position,
+    Quarantined,
+    Retried,
     Sink,
     Table,
     TableName,
@@ -28,10 +30,10 @@ from ...model import (
 )
 from .audit import DuckDBAudit
 from .file import DuckDBFile, Transaction, named, quoted
-from .merge import LSN_COLUMN
-from .refused import of_one_table, without_refused
+from .quarantine import Policy, Quarantine, count, entries, place
+from .refused import Refused, of_one_table, without_refused
 from .seed import gathered, refuse_columns
-from .state import State, TableRecord
+from .state import LSN_COLUMN, State, TableRecord
 from .taking import Taking, is_complete, seed_of, unseed
 
 
@@ -43,10 +45,12 @@ class DuckDBSink(Sink):
         *,
         lock_timeout: float = 60.0,
         memory_limit: str = "1GiB",
+        stops_at_refused_rows: bool = False,
     ) -> None:
         """`lock_timeout`: seconds to wait for another process that holds the file."""
         self.file = DuckDBFile(path, lock_timeout=lock_timeout, memory_limit=memory_limit)
         self._pipeline = pipeline
+        self._stops = stops_at_refused_rows
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[Transaction, State]]:
@@ -90,6 +94,7 @@ class DuckDBSink(Sink):
                     generation=record.generation,
                     lsn=position.lsn if position and record.live else record.lsn,
                     rows=rows,
+                    quarantined=count(transaction, name) if place(name) in there else 0,
                     chunks=total,
                     chunks_loaded=loaded,
                     reason=record.reason,
@@ -158,7 +163,7 @@ class DuckDBSink(Sink):
                         hint=f"copy it again as a whole:  cdc-assets reseed {table}",
                     )
                 record = record.reloading(state.lsn())
-                seed_of(transaction, record).create_like_copy()
+                seed_of(transaction, record).create()
                 state.save(record)
             state.unload_chunks(table, chunks)
 
@@ -203,9 +208,9 @@ class DuckDBSink(Sink):
             }
 
     def apply(self, batch: ChangeBatch) -> Applied:
-        return without_refused(partial(self._apply, batch))
+        return without_refused(partial(self._apply, batch), stops_at=batch.lsn if self._stops else None)
 
-    def _apply(self, batch: ChangeBatch, refused: Mapping[TableName, str]) -> Applied:
+    def _apply(self, batch: ChangeBatch, refused: Refused) -> Applied:
         with self._writing() as (transaction, state):
             position = state.position()
             if position is None or batch.since > position.lsn:
@@ -214,8 +219,7 @@ class DuckDBSink(Sink):
                     f"{position.lsn if position else 'no position'}",
                     hint="another process wrote to the destination, or it was replaced: start again.",
                 )
-            taking = Taking(transaction, state)
-            taking.set_aside(refused)
+            taking = Taking(transaction, state, refused, stops=self._stops)
             for changes in batch.changes:
                 if unseen := changes.after(position.lsn):
                     taking.take(unseen)
@@ -226,13 +230,32 @@ class DuckDBSink(Sink):
     def redefine(self, tables: Iterable[Table]) -> Applied:
         return without_refused(partial(self._redefine, list(tables)))
 
-    def _redefine(self, tables: Iterable[Table], refused: Mapping[TableName, str]) -> Applied:
+    def _redefine(self, tables: Iterable[Table], refused: Refused) -> Applied:
         with self._writing() as (transaction, state):
-            taking = Taking(transaction, state)
-            taking.set_aside(refused)
+            taking = Taking(transaction, state, refused, stops=self._stops)
             for table in tables:
                 taking.redefine(table)
             return taking.finish(state.lsn())
+
+    def quarantined(self) -> Sequence[Quarantined]:
+        with self._reading() as found:
+            if not found:
+                return []
+            transaction, state = found
+            there = state.tables_there()
+            return [
+                each
+                for name, record in state.tables().items()
+                if record.copy and place(name) in there
+                for each in entries(transaction, record.copy)
+            ]
+
+    def retry(self, table: TableName) -> Retried:
+        with self._writing() as (transaction, state), of_one_table(table):
+            copy, there = state.table(table).copy, place(table) in state.tables_there()
+            quarantine = Quarantine(transaction, table, there=there, policy=Policy(judging=True))
+            taken = quarantine.retry(copy) if copy else 0
+            return Retried(taken, len(quarantine))
 
     def close(self) -> None:
         self.file.close()

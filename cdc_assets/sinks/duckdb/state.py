@@ -12,6 +12,8 @@ from ...model import LSN, Chunk, Position, Table, TableName, TableState, TextCol
 from .file import ALIAS, Transaction, named
 
 SCHEMA = "_cdc"
+LSN_COLUMN = "_cdc_lsn"
+"""Of each row: the commit that wrote it, or the snapshot it was read from."""
 
 _CREATE = f"""
 CREATE SCHEMA IF NOT EXISTS {named(SCHEMA)};

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from ...model import (
     LSN,
@@ -23,7 +24,8 @@ from .evolve import evolve
 from .file import Transaction, named, quoted
 from .merge import merge
 from .multiset import LOST, MultisetSeed, merge_rows
-from .refused import of_one_table
+from .quarantine import Policy, Quarantine, place
+from .refused import Refused, of_one_table
 from .seed import Seed, refuse_columns
 from .state import State, TableRecord
 
@@ -31,14 +33,23 @@ MOVED = "keys moved in a transaction larger than memory, under REPLICA IDENTITY 
 
 
 class Taking:
-    def __init__(self, transaction: Transaction, state: State) -> None:
+    def __init__(self, transaction: Transaction, state: State, refused: Refused, *, stops: bool) -> None:
+        """`stops`: at a row that is refused."""
         self._transaction, self._state = transaction, state
         self._tables = state.tables()
         self._unseeded: dict[TableName, str] = {}
         self._redefined: dict[TableName, str] = {}
         self._doubles: dict[TableName, Doubles] = {}
+        self._quarantines: dict[TableName, Quarantine] = {}
+        self._refused, self._stops = refused, stops
+        self._set_aside(refused.tables)
 
-    def set_aside(self, refused: Mapping[TableName, str]) -> None:
+    @cached_property
+    def _there(self) -> set[TableName]:
+        """Asked for where something happens only."""
+        return self._state.tables_there()
+
+    def _set_aside(self, refused: Mapping[TableName, str]) -> None:
         """Tables that cannot be written to, and why: what is there stays what it is."""
         for name, reason in refused.items():
             if record := self._tables.get(name):
@@ -72,7 +83,7 @@ class Taking:
             target = named(*record.name)
             if changes.table.key:
                 doubles = self._doubles.setdefault(record.name, Doubles(self._transaction))
-                merge(self._transaction, target, changes, doubles)
+                merge(self._transaction, target, changes, doubles, self._quarantine(record.name))
             elif not merge_rows(self._transaction, target, changes):
                 self._leave_behind(record, Evolution(obstacle=LOST))
 
@@ -105,7 +116,15 @@ class Taking:
                     seeded.append(record.name)
                 else:
                     incomplete |= self._tables[record.name].seed is not None
-        return Applied(tuple(seeded), self._unseeded, self._redefined, incomplete)
+        refused = {name: len(each) for name, each in self._quarantines.items() if each.grew and each}
+        return Applied(tuple(seeded), self._unseeded, self._redefined, refused, incomplete)
+
+    def _quarantine(self, name: TableName) -> Quarantine:
+        if name not in self._quarantines:
+            policy = Policy(judging=name in self._refused.rows, stops=self._stops)
+            there = place(name) in self._there
+            self._quarantines[name] = Quarantine(self._transaction, name, there=there, policy=policy)
+        return self._quarantines[name]
 
     def _heard_of(self, record: TableRecord, table: Table) -> TableRecord:
         heard = record.heard_of(table)
@@ -130,6 +149,8 @@ class Taking:
         if record.name != table.name:
             record = self._rename(record, table)
         evolve(self._transaction, named(*record.name), table, way)
+        if quarantine := self._quarantine(record.name):
+            evolve(self._transaction, quarantine.rows, table, way)
         if way.said:
             self._redefined[record.name] = way.said
         return self._save(replace(record, copy=table))
@@ -152,6 +173,9 @@ class Taking:
             transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(to.schema)}")
             transaction.run(f"CREATE TABLE {named(*to)} AS FROM {source}")
             transaction.run(f"DROP TABLE {source}")
+        quarantine = self._quarantine(record.name)
+        quarantine.rename(to)
+        self._quarantines[to] = self._quarantines.pop(record.name)
         self._state.rename(record.name, to)
         del self._tables[record.name]
         return replace(record, name=to)
@@ -171,7 +195,7 @@ class Taking:
         seed = seed_of(self._transaction, record)
         seed.drop_outdated(record.truncated_at, self._state.rows_loaded(record.name))
         if record.state is TableState.SEEDED:
-            seed.merge_into_copy()
+            seed.merge_into_copy(self._quarantine(record.name))
         else:
             if len(seed.missing()):
                 return False
@@ -180,6 +204,7 @@ class Taking:
                 return False
             seed.refuse_strangers(has_copy=record.copy is not None, has_seed=True)
             seed.replace_copy()
+            self._quarantine(record.name).clear()
             self._drop_copies_under_other_names(record)
         self._save(record.seeded(lsn))
         return True
@@ -193,6 +218,7 @@ class Taking:
                 continue
             if not other.seed or other.seed.oid == record.seed.oid:
                 self._transaction.run(f"DROP TABLE {named(*other.name)}")
+                self._quarantine(other.name).clear()
                 if other.seed:
                     seed_of(self._transaction, other).drop()
                 self._state.forget(other.name)
