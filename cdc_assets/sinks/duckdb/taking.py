@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ...model import LSN, Applied, Evolution, Table, TableChanges, TableName, TableState, evolution
+from ...points import Point, reached
 from .evolve import evolve
 from .file import Transaction, named, quoted
 from .merge import merge
@@ -163,6 +164,7 @@ class Taking:
             seed.refuse_strangers(has_copy=record.copy is not None, has_seed=True)
             seed.replace_copy()
             self._drop_copies_under_other_names(record)
+            reached(Point.SEED_IN_PLACE)
         self._save(record.seeded(lsn))
         return True
 
