@@ -121,3 +121,14 @@ def test_a_process_that_dies_at_a_point_loses_nothing_and_doubles_nothing(point,
     assert held is None or after_its_death <= held
     assert shop.differences() == []
     assert shop.confirmed() > after_its_death
+
+
+def test_processes_that_die_after_every_single_commit_get_there_all_the_same(newest_dsn, tmp_path):
+    """What is durable and not confirmed comes again; of rows without a key, none may be taken twice."""
+    shop = Shop(newest_dsn, tmp_path)
+    shop.run("create table counted (name text); alter table counted replica identity full")
+    for _ in range(6):
+        shop.run("insert into counted values ('same'), ('same')")
+        assert shop.dies(Point.COMMITTED)
+
+    assert shop.differences() == []

@@ -7,6 +7,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..program import Program
 
@@ -47,6 +49,15 @@ class Child:
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def with_a_second(self) -> Iterator[None]:
+        """A process beside it that wants the same."""
+        with self._program.start("sync") as second:
+            try:
+                yield
+            finally:
+                second.kill()
 
     def finish(self, within: float) -> None:
         """End it politely, which it has to do with success."""

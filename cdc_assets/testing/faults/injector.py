@@ -48,6 +48,9 @@ class Injector:
             case Fault.NO_ROOM:
                 with self._no_room():
                     self._wait(planned)
+            case Fault.SECOND:
+                with self._child.with_a_second():
+                    self._wait(planned)
             case Fault.CUT | Fault.HOLD:
                 (self._network.cut if planned.fault is Fault.CUT else self._network.hold)()
                 self._wait(planned)

@@ -18,6 +18,8 @@ class Fault(StrEnum):
     PAUSE = "process stopped"
     """And goes on after a while, as if nothing had happened."""
     NO_ROOM = "disk full"
+    SECOND = "second process"
+    """It reads what is not copied yet, as the first does, and waits for the slot until it is killed."""
     CUT = "network cut"
     HOLD = "network silent"
     DELAY = "network slow"
@@ -32,6 +34,7 @@ _WEIGHTS = {
     Fault.POINT: 5,
     Fault.PAUSE: 2,
     Fault.NO_ROOM: 1,
+    Fault.SECOND: 2,
     Fault.CUT: 2,
     Fault.HOLD: 2,
     Fault.DELAY: 2,
@@ -41,6 +44,8 @@ _WEIGHTS = {
     Fault.RESTART: 1,
 }
 _MOST_GAP, _MOST_LASTING = 3.0, 1.5
+_STARTING = 1.5
+"""Seconds that a process takes to do anything at all."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def _planned(fault: Fault, chance: Random) -> Planned:
     return Planned(
         fault,
         after=chance.uniform(0.05, _MOST_GAP),
-        lasts=chance.uniform(0.1, _MOST_LASTING),
+        lasts=chance.uniform(0.1, _MOST_LASTING) + _STARTING * (fault is Fault.SECOND),
         killing=chance.random() < 0.25,
         point=point if fault is Fault.POINT else "",
     )
