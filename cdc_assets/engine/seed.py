@@ -155,8 +155,10 @@ def _load_one(
         keep_as_text(capture, sink, table, error)
         return None
     except _OUTDATED as error:
-        # What is not planned any more says nothing against the plan that there is now.
-        if sink.tables()[table.name].generation == generation and chunk in sink.chunks(table.name):
+        # What is not planned any more says nothing against the plan that there is now; nor does a chunk
+        # that another process loaded first, and then finished the seed.
+        held = sink.tables()[table.name]
+        if held.seed and held.generation == generation and chunk in sink.chunks(table.name):
             sink.mark_unseeded(table.name, str(error), in_step=True)
         return None
     reached(Point.CHUNK_DURABLE)
