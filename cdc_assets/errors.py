@@ -53,6 +53,10 @@ class ServerUnreachable(CaptureError, Transient):
     pass
 
 
+class SpoolFull(CaptureError, Transient):
+    pass
+
+
 class SlotInUse(CaptureError):
     pass
 

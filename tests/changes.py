@@ -5,14 +5,25 @@ Changes made by hand, in the words a test thinks in: what happened, in which com
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from cdc_assets.model import DELETE, INSERT, LSN, UPDATE, ChangeBatch, Column, Table, TableChanges, TableName
+from cdc_assets.model import (
+    DELETE,
+    INSERT,
+    LSN,
+    UPDATE,
+    ChangeBatch,
+    Column,
+    ReplicaIdentity,
+    Table,
+    TableChanges,
+    TableName,
+)
 from cdc_assets.pgoutput.types import arrow_type
 
 UNCHANGED = object()
@@ -102,6 +113,49 @@ def batch(*commits: Commit, since: int, lsn: int | None = None) -> ChangeBatch:
             of_table[-1].entries += [(each.lsn, entry) for entry in event.entries]
     changes = (run.changes() for of_table in runs.values() for run in of_table)
     return ChangeBatch(tuple(changes), LSN(since), LSN(end), len(commits))
+
+
+def divided(whole: ChangeBatch) -> ChangeBatch:
+    """The same, as a transaction that is too large to be held is delivered: in runs of one change."""
+    return replace(whole, changes=[part for run in whole.changes for part in _parts(run)])
+
+
+def _parts(run: TableChanges) -> Iterator[TableChanges]:
+    # The two of a moved key come in one message.
+    begins = [n for n in range(len(run)) if not (run.moved[n] and run.ops[n] == UPDATE)]
+    if not begins:
+        yield run
+        return
+    if run.table.key and _shifts_keys(run):
+        run = replace(run, table=replace(run.table, identity=ReplicaIdentity.FULL))
+    for begin, end in zip(begins, [*begins[1:], len(run)], strict=True):
+        some = slice(begin, end)
+        yield replace(
+            run,
+            rows=run.rows.slice(begin, end - begin),
+            ops=run.ops[some],
+            lsns=run.lsns[some],
+            ordinals=run.ordinals[some],
+            times=run.times[some],
+            moved=run.moved[some],
+            unchanged={name: mask[some] for name, mask in run.unchanged.items() if mask[some].any()},
+            truncated=None if begin else run.truncated,
+            continues=end < len(run),
+        )
+
+
+def _shifts_keys(run: TableChanges) -> bool:
+    """Whether a row takes the key of one that leaves it only later: such a statement takes replica
+    identity FULL, which resends all."""
+    resent = ~np.any([np.zeros(len(run), bool), *run.unchanged.values()], axis=0)
+    taken = set()
+    for number, row in enumerate(run.rows.to_pylist()):
+        key = tuple(row[name] for name in run.table.key)
+        if run.moved[number] and run.ops[number] == UPDATE and resent[number]:
+            taken.add(key)
+        elif run.moved[number] and key in taken:
+            return True
+    return False
 
 
 @dataclass

@@ -33,6 +33,7 @@ from .table import Column as Column
 from .table import Evidence as Evidence
 from .table import File as File
 from .table import Generated as Generated
+from .table import Missing as Missing
 from .table import ReplicaIdentity as ReplicaIdentity
 from .table import Table as Table
 from .table import TableName as TableName

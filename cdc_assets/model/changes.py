@@ -9,7 +9,7 @@ a time costs four times as much as everything else together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,6 +79,8 @@ class TableChanges:
     """Cells PostgreSQL did not resend (TOAST), by column; most tables have none."""
     truncated: LSN | None = None
     """The commit that emptied the table just before these changes, if one did."""
+    continues: bool = False
+    """The transaction goes on in another run: it was too large for one."""
 
     def after(self, lsn: LSN) -> TableChanges:
         """These changes without the ones committed at or before `lsn`."""
@@ -118,7 +120,9 @@ class ChangeBatch:
     record it like any other, so a quiet table never holds back the slot.
     """
 
-    changes: tuple[TableChanges, ...]
+    changes: Iterable[TableChanges]
+    """Can be gone through several times. Of a transaction that does not fit in memory they are on
+    disk, and each time are read anew: then do not keep them, either."""
     since: LSN
     lsn: LSN
     commits: int = 0

@@ -49,7 +49,7 @@ def evolution(held: Table, now: Table) -> Evolution:
         dropped=dropped,
         renamed=renamed,
         retyped=tuple(new.name for old, new in retyped if old.arrow != new.arrow),
-        added={column.name: column.missing for column in added},
+        added={column.name: column.missing and column.missing.value for column in added},
         obstacle=_obstacle(held, now, retyped, added),
         said=_said(held, now, dropped, renamed, retyped, added),
     )

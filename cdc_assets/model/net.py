@@ -28,6 +28,9 @@ from .changes import DELETE, INSERT, Bools, Ints, LSNs, TableChanges
 
 Present = Callable[[pa.RecordBatch], Bools]
 """Answers, for rows of key columns, which of them the destination holds."""
+Beside = Callable[[pa.RecordBatch], Ints]
+"""Answers, for rows of key columns, how many rows each has beside the one that the destination holds:
+none, but after a run that ended within a statement that shifts keys."""
 
 _BEFORE = -1
 """In place of a change: the row as it was before the run."""
@@ -49,14 +52,16 @@ class NetChanges:
     """The key under which the destination holds the row; mostly the row's own."""
     relocated: Bools
     """`origin` is another key than the row's own."""
+    beside: Ints
+    """How many rows have the key afterwards beside this one, if the run ends within a transaction."""
 
 
-def net(changes: TableChanges, present: Present) -> NetChanges:
+def net(changes: TableChanges, present: Present, beside: Beside | None = None) -> NetChanges:
     """The effect of `changes` as a whole; a truncation before them is not part of it."""
     keys = changes.rows.select(list(changes.table.key))
-    if (changes.ops == INSERT).all():
+    if (changes.ops == INSERT).all() and beside is None:
         none = np.zeros(len(changes), bool)
-        return NetChanges(changes.rows, none, ~none, changes.lsns, {}, keys, none)
+        return NetChanges(changes.rows, none, ~none, changes.lsns, {}, keys, none, none.astype(np.int64))
 
     codes, count = _codes(keys)
     number = np.arange(len(changes))
@@ -72,20 +77,31 @@ def net(changes: TableChanges, present: Present) -> NetChanges:
     unsure = arrived[first]
     if unsure.any():
         was_there[unsure] = present(arrow.take_rows(keys, first[unsure]))
-    gone = (was_there + balance < 1) | (last_upsert < 0)
+    before = was_there.astype(np.int64)
+    if beside is not None:
+        others = beside(arrow.take_rows(keys, first))
+        before = np.where(others, 1 + others, before)
+    after = before + balance.astype(np.int64)
+    gone = after < 1
+    # Of several rows some left: the newest, which the destination holds, did not.
+    stays = ~gone & (last_upsert < 0)
 
-    pick = np.where(gone, first, last_upsert)
+    pick = np.where(last_upsert < 0, first, np.where(gone, first, last_upsert))
     by_change = np.argsort(pick)
-    pick, gone = pick[by_change], gone[by_change]
-    rows, unchanged, origin = _filled(changes, codes, pick, was_there)
+    pick, gone, stays = pick[by_change], gone[by_change], stays[by_change]
+    rows, unchanged, origin = _filled(changes, codes, pick, before)
+    if stays.any():
+        no = np.zeros(len(stays), bool)
+        unchanged = {name: unchanged.get(name, no) | stays for name in changes.table.names}
     return NetChanges(
         rows=rows,
         gone=gone,
-        fresh=~was_there[by_change],
+        fresh=before[by_change] == 0,
         lsns=changes.lsns[_last(codes, number, count)[by_change]],
         unchanged={name: mask & ~gone for name, mask in unchanged.items()},
         origin=arrow.take_rows(keys, first[origin]),
         relocated=origin != codes[pick],
+        beside=np.maximum(after[by_change] - 1, 0),
     )
 
 
@@ -108,13 +124,13 @@ def _last(codes: Ints, number: Ints, count: int) -> Ints:
 
 
 def _filled(
-    changes: TableChanges, codes: Ints, pick: Ints, was_there: Bools
+    changes: TableChanges, codes: Ints, pick: Ints, before: Ints
 ) -> tuple[pa.RecordBatch, dict[str, Bools], Ints]:
     """The picked rows with what the run knows of their unchanged cells; what it does not
     know, by column; and the code of the key whose row in the destination does."""
     if not changes.unchanged:
         return arrow.take_rows(changes.rows, pick), {}, codes[pick]
-    previous, origin = _previous(changes, codes, was_there)
+    previous, origin = _previous(changes, codes, before)
     columns, unchanged = [], {}
     for name, column in zip(changes.rows.schema.names, changes.rows.columns, strict=True):
         source = pick
@@ -136,14 +152,14 @@ def _resent(mask: Bools, previous: Ints) -> Ints:
     return last[:-1]
 
 
-def _previous(changes: TableChanges, codes: Ints, was_there: Bools) -> tuple[Ints, Ints]:
+def _previous(changes: TableChanges, codes: Ints, before: Ints) -> tuple[Ints, Ints]:
     """For each change, the change that wrote the row it found, or `_BEFORE`; and the code
     of the key that row had before the run."""
     arrived = changes.moved & (changes.ops != DELETE)
     resent = ~np.logical_or.reduce(list(changes.unchanged.values()))
     if resent[arrived].all():
         return _previous_of_same_key(codes), codes
-    return _previous_version(changes, codes, was_there)
+    return _previous_version(changes, codes, before)
 
 
 def _previous_of_same_key(codes: Ints) -> Ints:
@@ -154,7 +170,7 @@ def _previous_of_same_key(codes: Ints) -> Ints:
     return previous
 
 
-def _previous_version(changes: TableChanges, codes: Ints, was_there: Bools) -> tuple[Ints, Ints]:
+def _previous_version(changes: TableChanges, codes: Ints, before: Ints) -> tuple[Ints, Ints]:
     """One change after the other, for runs in which a row left its key without all its cells.
 
     Where two rows share a key for a moment, the older one is the one that goes on: a
@@ -166,7 +182,7 @@ def _previous_version(changes: TableChanges, codes: Ints, was_there: Bools) -> t
     for number, (code, op, moved) in enumerate(
         zip(codes.tolist(), changes.ops.tolist(), changes.moved.tolist(), strict=True)
     ):
-        held = versions.setdefault(code, [(_BEFORE, code)] if was_there[code] else [])
+        held = versions.setdefault(code, [(_BEFORE, code)] * int(before[code]))
         if op == DELETE:
             left = held.pop(0) if held else (_BEFORE, code)
         elif op == INSERT:

@@ -69,6 +69,15 @@ class Generated(NamedTuple):
         return cls(expression, tuple((name, number) for name, number in inputs))
 
 
+class Missing(NamedTuple):
+    """The value of rows that are older than the column."""
+
+    text: str
+    """As PostgreSQL writes it; empty if only a hash of it is carried."""
+    value: pa.Array
+    """As a batch carries it; alone in an array."""
+
+
 @dataclass(frozen=True)
 class Column:
     name: str
@@ -86,8 +95,8 @@ class Column:
     number: int = 0
     """The attribute number: a column's own for as long as the table exists, whatever its name.
     0 where it is not known."""
-    missing: pa.Array | None = field(default=None, compare=False)
-    """The value, alone in an array, of rows that are older than the column; None for null."""
+    missing: Missing | None = field(default=None, compare=False)
+    """None for null."""
     hashed: bool = False
     """Whether a hash of the values is carried in their place."""
     as_text: bool = False
@@ -96,7 +105,10 @@ class Column:
     """What the values are computed by; None where they are sent."""
 
     def kept_as_text(self) -> Column:
-        return replace(self, arrow=pa.string_view(), as_text=True)
+        if self.hashed:
+            return self
+        missing = self.missing and Missing(self.missing.text, pa.array([self.missing.text], pa.string_view()))
+        return replace(self, arrow=pa.string_view(), as_text=True, missing=missing)
 
 
 class TextColumn(NamedTuple):

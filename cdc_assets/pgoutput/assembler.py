@@ -21,31 +21,24 @@ import numpy as np
 
 from ..errors import ProtocolError, UnfaithfulValue
 from ..model import LSN, Ack, ChangeBatch, Table, TableChanges, TextColumn
-from ..model.changes import Bools, Bytes, Ints, LSNs
+from ..model.changes import Bytes, Ints, LSNs
 from . import messages, rows
 from .cells import uint64_at
+from .envelope import HEAD, among, logged, see_that_known
+from .envelope import kinds as kinds_of
 from .frames import Frames
-
-HEAD = 25
-"""Bytes of a log data message before the pgoutput message it carries.
-https://www.postgresql.org/docs/current/protocol-replication.html"""
-LOG_DATA, KEEPALIVE = b"wk"
+from .spool import Spool
 
 _COMMIT_END, _COMMIT_TIME = 10, 18
 """Bytes from the start of a Commit: its end LSN and its time, microseconds since 2000."""
 _KEEPALIVE_END = 1
 _EPOCH = 946_684_800_000_000
 """2000-01-01, in microseconds since 1970."""
+_COMMIT_TO_COME = logged(bytes([messages.COMMIT]) + bytes(16) + b"\1" + bytes(8))
+"""In place of a Commit that has not come: the end is not known, but there is one."""
 
 
-def _among(kinds: bytes) -> Bools:
-    """For each byte, whether it is one of `kinds`."""
-    among = np.zeros(256, bool)
-    among[list(kinds)] = True
-    return among
-
-
-_IS_ROW, _IS_CHANGE, _IS_CONTROL, _IS_KNOWN = map(_among, (b"IUD", b"IUDT", b"RT", b"\0BCIUDRTYO"))
+_IS_ROW, _IS_CHANGE, _IS_CONTROL, _IS_KNOWN = map(among, (b"IUD", b"IUDT", b"RT", b"\0BCIUDRTYO"))
 
 Describe = Callable[[messages.Relation, Table | None], Table | None]
 """Makes a table of what the log says of one, which leaves out a good deal, given its definition
@@ -72,6 +65,12 @@ class Assembler:
         """Messages that make whole transactions."""
         self._open: list[Frames] = []
         """Messages of a transaction whose end has not come."""
+        self._inside = False
+        """Whether the last message was one of these."""
+        self.open_size = 0
+        """Bytes of them, as they were received, that are held in memory."""
+        self._aside: Spool | None = None
+        """What came before them of the same transaction, or of the first one in `_whole`."""
         self._position = start
         self.taken = start
         """Where the last batch ended."""
@@ -83,21 +82,40 @@ class Assembler:
         """Add messages as they came: log data and keepalives, heads included."""
         if not len(frames):
             return
-        kinds = _kinds(frames)
+        kinds = kinds_of(frames)
         logged = np.flatnonzero(kinds)
         commits = np.flatnonzero(kinds == messages.COMMIT)
         # A keepalive says nothing of a transaction that is being sent.
-        inside = kinds[logged[-1]] != messages.COMMIT if len(logged) else bool(self._open)
-        whole = len(frames) if not inside else int(commits[-1]) + 1 if len(commits) else 0
+        if len(logged):
+            self._inside = bool(kinds[logged[-1]] != messages.COMMIT)
+        whole = len(frames) if not self._inside else int(commits[-1]) + 1 if len(commits) else 0
         if whole:
             self._whole += [*self._open, frames.part(0, whole)]
-            self._open = []
+            self._open, self.open_size = [], 0
             self._position = max(self._position, _end(frames, whole - 1, kinds[whole - 1]))
             self.has_changes |= self._open_has_changes or bool(_IS_CHANGE[kinds[:whole]].any())
             self._open_has_changes = False
         if whole < len(frames):
             self._open.append(frames.part(whole, len(frames)))
+            self.open_size += len(self._open[-1].data)
             self._open_has_changes |= bool(_IS_CHANGE[kinds[whole:]].any())
+
+    def set_aside(self, piece: int) -> None:
+        """Decode what has come of the open transaction, so many bytes at a time, and put it on disk.
+
+        Only if there is no batch to take: messages are decoded in their order. `SpoolFull` if the
+        disk does not take it.
+        """
+        assert not self._whole
+        self._aside = self._aside or Spool()
+        frames = Frames.joined(self._open)
+        self._open, self.open_size = [], 0
+        for part in frames.pieces(piece):
+            stream = _Stream.of(Frames.joined([part, _COMMIT_TO_COME]), self._aside.messages)
+            for run in self._runs(stream):
+                if changes := self._changes(run):
+                    self._aside.add(changes)
+            self._aside.messages += len(stream.row_at)
 
     @property
     def has_batch(self) -> bool:
@@ -116,10 +134,12 @@ class Assembler:
     def take(self, ack: Callable[[LSN], Ack]) -> ChangeBatch:
         """The transactions fed since the last take. There is one only if `has_batch`."""
         assert self._whole
-        stream = _Stream.of(Frames.joined(self._whole))
+        aside, self._aside = self._aside, None
+        stream = _Stream.of(Frames.joined(self._whole), aside.messages if aside else 0)
         self._whole, self.has_changes = [], False
+        changes = tuple(changes for run in self._runs(stream) if (changes := self._changes(run)))
         batch = ChangeBatch(
-            changes=tuple(changes for run in self._runs(stream) if (changes := self._changes(run))),
+            changes=aside.committed(stream.commit(0), changes) if aside else changes,
             since=self.taken,
             lsn=self._position,
             commits=len(stream.commit_ends),
@@ -213,20 +233,6 @@ def _partitions(stream: _Stream, oids: Ints) -> dict[int, set[int]]:
     return found
 
 
-def _kinds(frames: Frames) -> Bytes:
-    """The kind of each pgoutput message; 0 for a keepalive."""
-    heads = frames.data[frames.start]
-    log_data = heads == LOG_DATA
-    _see_that_known(heads, log_data | (heads == KEEPALIVE))
-    return np.where(log_data, frames.data[np.where(log_data, frames.start + HEAD, 0)], 0)
-
-
-def _see_that_known(kinds: Bytes, known: Bools) -> None:
-    if not known.all():
-        unknown = chr(kinds[~known][0])
-        raise ProtocolError(f"a message of kind {unknown!r}, which was not asked for, came")
-
-
 def _end(frames: Frames, number: int, kind: int) -> LSN:
     """Up to where the log is known after a message: a Commit or a keepalive."""
     at = HEAD + _COMMIT_END if kind == messages.COMMIT else _KEEPALIVE_END
@@ -245,11 +251,13 @@ class _Stream:
     commit_place: Ints
     commit_ends: LSNs
     commit_times: Ints
+    rows_before: int
+    """How many rows of the first transaction came earlier."""
 
     @classmethod
-    def of(cls, frames: Frames) -> _Stream:
-        kinds = _kinds(frames)
-        _see_that_known(kinds, _IS_KNOWN[kinds])
+    def of(cls, frames: Frames, rows_before: int) -> _Stream:
+        kinds = kinds_of(frames)
+        see_that_known(kinds, _IS_KNOWN[kinds])
         row_place = np.flatnonzero(_IS_ROW[kinds])
         commit_place = np.flatnonzero(kinds == messages.COMMIT)
         commits = frames.start[commit_place] + HEAD
@@ -261,6 +269,7 @@ class _Stream:
             commit_place=commit_place,
             commit_ends=uint64_at(frames.data, commits + _COMMIT_END),
             commit_times=uint64_at(frames.data, commits + _COMMIT_TIME).astype(np.int64) + _EPOCH,
+            rows_before=rows_before,
         )
 
     @property
@@ -269,6 +278,10 @@ class _Stream:
 
     def message(self, place: int) -> bytes:
         return self.frames[place][HEAD:]
+
+    def commit(self, number: int) -> tuple[LSN, int]:
+        """Where one ended, and when."""
+        return LSN(self.commit_ends[number]), int(self.commit_times[number])
 
     def commit_after(self, place: int) -> LSN:
         return LSN(self.commit_ends[np.searchsorted(self.commit_place, place)])
@@ -291,7 +304,8 @@ class _Run:
         decoded = rows.decode(stream.data, stream.row_at[self.numbers], self.table, compute)
         numbers = self.numbers[decoded.message]
         transaction = np.searchsorted(stream.commit_place, stream.row_place[numbers])
-        starts = np.concatenate([[0], np.searchsorted(stream.row_place, stream.commit_place)])
+        ends = np.searchsorted(stream.row_place, stream.commit_place)
+        starts = np.concatenate([[-stream.rows_before], ends])
         return TableChanges(
             table=replace(self.table, doubt=decoded.doubt) if decoded.doubt else self.table,
             rows=decoded.rows,

@@ -12,7 +12,7 @@ https://www.postgresql.org/docs/current/protocol-message-formats.html (CopyData)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +57,15 @@ class Frames:
     def __len__(self) -> int:
         return len(self.start)
 
+    def pieces(self, size: int) -> Iterator[Frames]:
+        """The messages in pieces of equal size: of `size` bytes, or up to twice as much."""
+        begin, size = 0, len(self.data) // max(len(self.data) // size, 1) + 1
+        while begin < len(self):
+            end = int(np.searchsorted(self.end, self.start[begin] + size, "right"))
+            end = max(end, begin + 1)
+            yield self.part(begin, end)
+            begin = end
+
     def __getitem__(self, number: int) -> bytes:
         return self.data[self.start[number] : self.end[number]].tobytes()
 
@@ -66,6 +75,9 @@ class Frames:
             return Frames(self.data[:0], _NONE, _NONE)
         first, last = int(self.start[begin]), int(self.end[end - 1])
         return Frames(self.data[first:last], self.start[begin:end] - first, self.end[begin:end] - first)
+
+
+NOTHING = Frames.of([])
 
 
 def split(data: Bytes, begins_with: bytes, *others: bytes) -> tuple[Frames, int]:

@@ -16,9 +16,11 @@ from ..model import ReplicaIdentity, TableName
 
 _TRUNCATE = Struct(">xIB").unpack_from
 _OID = Struct(">I").unpack_from
+_XIDS = Struct(">II").unpack_from
 _COLUMN = Struct(">Ii").unpack_from
 
 RELATION, TRUNCATE, COMMIT, BEGIN = b"RTCB"
+STREAM_START, STREAM_STOP, STREAM_COMMIT, STREAM_ABORT = b"SEcA"
 
 
 class RelationColumn(NamedTuple):
@@ -59,6 +61,21 @@ def truncated(message: bytes) -> tuple[int, ...]:
     """The OIDs of the tables a Truncate empties, the cascade included."""
     count, _options = _TRUNCATE(message)
     return tuple(_OID(message, 6 + 4 * n)[0] for n in range(count))
+
+
+def xids(message: bytes) -> tuple[int, int]:
+    """Of a Stream Abort: the transaction, and the part of it that was rolled back; the same if it is all."""
+    return _XIDS(message, 1)
+
+
+def xid(message: bytes) -> int:
+    """Of a Stream Start or a Stream Commit."""
+    return int(_OID(message, 1)[0])
+
+
+def commit(stream_commit: bytes) -> bytes:
+    """The Commit that would have come, had the transaction not been sent in progress."""
+    return bytes([COMMIT]) + stream_commit[5:]
 
 
 def _text(message: bytes, at: int) -> tuple[str, int]:

@@ -11,8 +11,8 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
-from ..errors import UnusableTable
-from ..model import Column, Evidence, Generated, ReplicaIdentity, Table, TableName
+from ..errors import UnfaithfulValue, UnusableTable
+from ..model import Column, Evidence, Generated, Missing, ReplicaIdentity, Table, TableName
 from ..pgoutput.cells import Cells
 from ..pgoutput.messages import Relation, RelationColumn
 from ..pgoutput.types import arrow_type, from_text
@@ -144,8 +144,7 @@ class Catalog:
         column = treatment.of(column)
         if now is None or now.missing is None or now.oid != said.oid:
             return column
-        missing = from_text(column, Cells.of(pa.array([now.missing], pa.large_string())), TableName("", ""))
-        return replace(column, missing=missing)
+        return _with_missing(column, now.missing)
 
     def catalog_column(self, relation: CatalogEntry, found: CatalogColumn, treatment: Treatment) -> Column:
         column = self.column(found, found.type, treatment, found, found.number)
@@ -154,6 +153,18 @@ class Catalog:
         names = {other.number: other.name for other in relation.columns}
         inputs = tuple((names[number], number) for number in found.generated.inputs)
         return replace(column, generated=Generated(found.generated.expression, inputs))
+
+
+def _with_missing(column: Column, text: str) -> Column:
+    """It is text from the start, if the value is one that its type here cannot hold."""
+    try:
+        value = from_text(column, Cells.of(pa.array([text], pa.large_string())), _NOT_SAID)
+    except UnfaithfulValue:
+        return _with_missing(column.kept_as_text(), text)
+    return replace(column, missing=Missing("" if column.hashed else text, value))
+
+
+_NOT_SAID = TableName("", "")
 
 
 def places(columns: Sequence[CatalogColumn | RelationColumn], names: Collection[str]) -> tuple[int, ...]:

@@ -53,4 +53,7 @@ class Definitions:
             before = replace(before, evidence=looked_at.evidence)
         with session(self.conninfo()) as connection:
             catalog = self.catalog(connection)
-            return described(catalog, relation, entry_of(connection, relation.oid), before or looked_at)
+            table = described(catalog, relation, entry_of(connection, relation.oid), before or looked_at)
+        if not table.doubt:
+            self.as_text |= table.as_text
+        return table

@@ -19,7 +19,7 @@ from psycopg import Error, pq, sql
 
 from ..errors import CdcError
 from ..model import LSN, Lag
-from ..pgoutput.assembler import HEAD, LOG_DATA
+from ..pgoutput.envelope import HEAD, LOG_DATA
 from ..pgoutput.messages import BEGIN
 from .session import Connection, connect, session
 from .slot import Slot, SlotState

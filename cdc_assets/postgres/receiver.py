@@ -17,18 +17,20 @@ import os
 import select
 import threading
 import time
+from collections.abc import Iterator
 from struct import Struct
 
 from psycopg import sql
 
 from ..errors import CaptureError, CdcError, ServerUnreachable
 from ..model import LSN
-from ..pgoutput.frames import Frames
+from ..pgoutput.frames import NOTHING, Frames
+from ..pgoutput.progress import InProgress
 from . import slot
 from .copy import Copy, Refused, copy
 from .session import Connection, server_errors
 
-_READ_AHEAD = 128 << 20
+_READ_AHEAD = 64 << 20
 """Bytes received and not yet taken, beyond which the socket is left alone."""
 _STATUS_INTERVAL = 10.0
 """Seconds between status updates, at most a third of wal_sender_timeout."""
@@ -37,6 +39,10 @@ _GOODBYE = 5.0
 
 _STATUS = Struct(">cQQQQB").pack
 _POSTGRES_EPOCH = 946_684_800
+
+_STREAMING_SINCE = 14_00_00
+_IN_PROGRESS = "proto_version '2', streaming 'on'"
+"""https://www.postgresql.org/docs/current/protocol-logical-replication.html"""
 
 _IN_USE = "55006"
 _FINAL = ("42", "22", "55", "58", "XX")
@@ -54,6 +60,9 @@ class Receiver:
         """Nothing yet, which leaves the slot where it is. What another consumer confirmed until a moment
         ago might be more than we know, and servers of before 2025 move a slot back if they are told to."""
         self._copy: Copy | None = None
+        self._in_progress = InProgress()
+        self._ended: Iterator[Frames] = iter(())
+        """Of what was received, what is still to be handed out."""
         self._waiting_bytes = 0
         """Received and not taken."""
         self._enough = 1
@@ -71,10 +80,10 @@ class Receiver:
             ).fetchone() or (0,)
         self._interval = min(_STATUS_INTERVAL, timeout / 3000) if timeout else _STATUS_INTERVAL
         self._patience = max(timeout / 1000, 3 * self._interval)
-        command = sql.SQL(
-            "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '1', publication_names {})"
-        ).format(
+        may_stream = self._connection.info.server_version >= _STREAMING_SINCE
+        command = sql.SQL("START_REPLICATION SLOT {} LOGICAL 0/0 ({}, publication_names {})").format(
             sql.Identifier(self._slot),
+            sql.SQL(_IN_PROGRESS if may_stream else "proto_version '1'"),
             sql.Literal(sql.Identifier(self._publication).as_string(self._connection)),
         )
         try:
@@ -97,7 +106,16 @@ class Receiver:
         return ServerUnreachable(said, hint="see the server's log; the stream can be started again.")
 
     def take(self, timeout: float, enough: int = 1) -> Frames:
-        """What came since the last time; waits for `enough` bytes, at most `timeout` seconds."""
+        """What came since the last time; waits for `enough` bytes, at most `timeout` seconds.
+
+        A transaction that was sent in progress comes with its commit, in several pieces.
+        """
+        if (piece := next(self._ended, None)) is not None:
+            return piece
+        self._ended = self._in_progress.ended(self._received(timeout, enough))
+        return next(self._ended, NOTHING)
+
+    def _received(self, timeout: float, enough: int) -> Frames:
         assert self._copy
         with self._changed:
             self._enough = enough

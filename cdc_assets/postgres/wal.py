@@ -65,6 +65,8 @@ class WalCapture(ChangeCapture):
     """Log received that makes a batch, whether or not `batch_delay` is over."""
     batch_delay: float = 0.5
     """Seconds a change waits for others to share its batch."""
+    held_bytes: int = 8 << 20
+    """Log of one transaction that is held in memory, and decoded at once; what is more goes to disk."""
     chunk_bytes: int = 64 << 20
     slot_wait: float = 60.0
     """Seconds to wait for the writers that a new slot, or a snapshot, has to outlast."""
@@ -226,11 +228,17 @@ class WalCapture(ChangeCapture):
                 assembler.feed(receiver.take(patience))
             else:
                 assembler.feed(receiver.take(min(due - now, patience), self.batch_bytes))
+            is_large = assembler.open_size >= self.held_bytes
+            if is_large and not assembler.has_batch:
+                definitions.forget()
+                assembler.set_aside(self.held_bytes)
             now = time.monotonic()
             if due is None and assembler.has_changes:
                 due = now + self.batch_delay
             reached = until is not None and assembler.position >= until
             ready = assembler.has_changes and (assembler.size >= self.batch_bytes or now >= (due or now))
+            # What came before a large transaction has to be out of the way.
+            ready |= is_large and assembler.has_batch
             idle = assembler.has_batch and not assembler.has_changes and now - delivered >= _IDLE
             if ready or idle or (reached and assembler.has_batch):
                 definitions.forget()

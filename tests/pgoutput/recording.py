@@ -4,12 +4,15 @@ Streams recorded on real servers, as a walsender would have sent them.
 
 from __future__ import annotations
 
+import select
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 
 import numpy as np
 import psycopg
 import pyarrow as pa
+from psycopg.conninfo import make_conninfo
 
 from cdc_assets.model import ChangeBatch, Column, Table
 from cdc_assets.pgoutput.frames import Frames, split
@@ -23,13 +26,66 @@ select data from pg_logical_slot_peek_binary_changes(
 
 def record(source: psycopg.Connection, *statements: str, before: Iterable[str] = ()) -> list[bytes]:
     """The pgoutput messages of `statements`, each a transaction, or several if it has semicolons."""
+    begin_to_record(source, before)
+    for statement in statements:
+        source.execute(statement)
+    return recorded(source)
+
+
+def begin_to_record(source: psycopg.Connection, before: Iterable[str] = ()) -> None:
     for statement in before:
         source.execute(statement)
     source.execute("create publication recorded for all tables with (publish_via_partition_root)")
     source.execute("select pg_create_logical_replication_slot('recorder', 'pgoutput')")
-    for statement in statements:
-        source.execute(statement)
+
+
+def recorded(source: psycopg.Connection) -> list[bytes]:
     return [message for (message,) in source.execute(PEEK)]
+
+
+class Walsender:
+    """What a server sends of what is going on; its memory for decoding is full all the time."""
+
+    def __init__(self, dsn: str, source: psycopg.Connection) -> None:
+        self._source, self.messages = source, list[bytes]()
+        small = make_conninfo(dsn, replication="database", options="-c logical_decoding_work_mem=64kB")
+        self._connection = psycopg.connect(small, autocommit=True)
+        self._pgconn = self._connection.pgconn
+        self._pgconn.exec_(
+            b"START_REPLICATION SLOT recorder LOGICAL 0/0 "
+            b"(proto_version '2', streaming 'on', publication_names 'recorded')"
+        )
+
+    def catch_up(self) -> None:
+        """Until everything that is written by now is sent."""
+        self._source.execute("checkpoint")
+        (written,) = self._source.execute("select pg_current_wal_flush_lsn() - '0/0'").fetchone()
+        while True:
+            self._pgconn.put_copy_data(struct.pack(">cQQQQB", b"r", 0, 0, 0, 0, 1))
+            self._pgconn.flush()
+            select.select([self._pgconn.socket], [], [], 0.1)
+            self._pgconn.consume_input()
+            while (received := self._pgconn.get_copy_data(1))[0] > 0:
+                message = bytes(received[1])
+                if message[:1] == b"w":
+                    self.messages.append(message[25:])
+                elif struct.unpack_from(">xQ", message)[0] >= written:
+                    return
+
+    def close(self) -> None:
+        self._source.execute(
+            "select pg_terminate_backend(active_pid, 10_000) from pg_replication_slots where active"
+        )
+
+
+def in_progress(dsn: str, source: psycopg.Connection, works: Iterable[str]) -> list[bytes]:
+    """What is sent of `works` while they are done: statements that only semicolons separate."""
+    walsender = Walsender(dsn, source)
+    with closing(walsender), psycopg.connect(dsn, autocommit=True) as writer:
+        for statement in ";".join(works).split(";"):
+            writer.execute(statement)
+            walsender.catch_up()
+    return walsender.messages
 
 
 def log_data(message: bytes) -> bytes:

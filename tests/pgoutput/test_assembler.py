@@ -113,16 +113,20 @@ def with_keepalives(messages: list[bytes], places: set[int]) -> list[bytes]:
     return stream
 
 
-def batches(data: bytes, cuts: list[int], takes: list[bool]) -> list[ChangeBatch]:
-    """The stream assembled as it arrives: a piece up to each cut, a batch after some."""
+def batches(data: bytes, cuts: list[int], takes: list[bool], piece: int | None) -> list[ChangeBatch]:
+    """The stream assembled as it arrives: a piece up to each cut, a batch after some; with `piece`,
+    every transaction that is open at a cut set aside, so many bytes at a time."""
     assembler, rest, found = Assembler(describe), b"", []
     for begin, end, take in zip([0, *cuts], [*cuts, len(data)], takes, strict=True):
         arrived = np.frombuffer(rest + data[begin:end], np.uint8)
         whole, length = split(arrived, b"w", b"k")
         rest = arrived[length:].tobytes()
         assembler.feed(whole)
-        if take and assembler.has_batch:
+        is_large = piece is not None and assembler.open_size > 0
+        if (take or is_large) and assembler.has_batch:
             found.append(assembler.take(lambda lsn: Ack()))
+        if is_large:
+            assembler.set_aside(piece)
     if assembler.has_batch:
         found.append(assembler.take(lambda lsn: Ack()))
     return found
@@ -155,6 +159,7 @@ def meant(change: Change, key: list[int]) -> list[tuple]:
     return [("D", change.old, change.lsn, True), ("U", row, change.lsn, True)]
 
 
+PIECES = st.none() | st.integers(1, 5000)
 PLACES = {"pair": [0, 2], "coded": [1], "bare": []}
 """Where a table's key is among its columns, if that is not first."""
 
@@ -173,7 +178,7 @@ def test_batches_say_what_the_oracle_says_wherever_the_stream_is_cut(recorded, d
     del expected["unwanted"]
 
     found: dict[str, list[tuple]] = {}
-    for batch in batches(stream, cuts, takes):
+    for batch in batches(stream, cuts, takes, data.draw(PIECES)):
         for run in batch.changes:
             found.setdefault(run.table.name.name, []).extend(said(run))
 
@@ -187,7 +192,7 @@ def test_no_transaction_is_divided_between_batches(recorded, data):
     stream = b"".join(map(framed, with_keepalives(recorded, places)))
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)), max_size=20)))
 
-    found = batches(stream, cuts, [True] * (len(cuts) + 1))
+    found = batches(stream, cuts, [True] * (len(cuts) + 1), data.draw(PIECES))
 
     ends = commit_ends(recorded)
     assert [batch.since for batch in found] == [0, *(batch.lsn for batch in found[:-1])]

@@ -22,6 +22,7 @@ from values import ALL_TYPES, EDGES, MAKE_TYPES, ONLY_READ
 
 from cdc_assets.engine import catch_up
 from cdc_assets.model import TableName
+from cdc_assets.pgoutput.spool import Spool
 from cdc_assets.postgres.patterns import Patterns
 from cdc_assets.postgres.wal import WalCapture
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
@@ -47,6 +48,8 @@ class Recorded:
     copy: Path
     read_again: dict[str, pa.RecordBatch]
     """By the values as keys, of types that can be keys."""
+    set_aside: dict[str, pa.Table]
+    """What was streamed, after it was on disk as part of a large transaction."""
 
 
 @pytest.fixture(
@@ -87,9 +90,14 @@ def _record(source: psycopg.Connection[tuple[object, ...]], dsn: str, folder: Pa
                 )
     head = capture.head()
     streamed: dict[str, list[pa.RecordBatch]] = {}
+    set_aside: dict[str, list[pa.RecordBatch]] = {}
     for batch in capture.live(until=head):
         for changes in batch.changes:
             streamed.setdefault(changes.table.name.name, []).append(changes.rows)
+            spool = Spool()
+            spool.add(changes)
+            (again,) = spool.committed((batch.lsn, 0), ())
+            set_aside.setdefault(changes.table.name.name, []).append(again.rows)
     read, read_again = {}, {}
     with capture.snapshot(list(tables.values())) as snapshot:
         for name, table in tables.items():
@@ -103,7 +111,8 @@ def _record(source: psycopg.Connection[tuple[object, ...]], dsn: str, folder: Pa
     copy = folder / "copy.duckdb"
     list(catch_up(capture, DuckDBSink(copy, "values")))
     stream = {name: pa.Table.from_batches(batches) for name, batches in streamed.items()}
-    return Recorded(source, read, stream, copy, read_again)
+    aside = {name: pa.Table.from_batches(batches) for name, batches in set_aside.items()}
+    return Recorded(source, read, stream, copy, read_again, aside)
 
 
 def _can_be_a_key(source: psycopg.Connection[tuple[object, ...]], type_: str) -> bool:
@@ -121,6 +130,13 @@ def test_a_value_is_the_same_through_both_paths(recorded: Recorded, type_: str) 
     assert read.schema == streamed.schema
     assert len(read) == len(streamed) >= (1 if type_ == "xml" else len(EDGES[type_]) + 1)
     assert repr(_storage(read["v"])) == repr(_storage(streamed["v"]))
+
+
+@pytest.mark.parametrize("type_", EDGES)
+def test_a_value_is_the_same_after_it_was_set_aside(recorded: Recorded, type_: str) -> None:
+    again, streamed = recorded.set_aside[NAMES[type_]], recorded.stream[NAMES[type_]]
+    assert again.schema == streamed.schema
+    assert repr(_storage(again["v"])) == repr(_storage(streamed["v"]))
 
 
 def _storage(column: pa.ChunkedArray) -> list[object]:

@@ -503,6 +503,22 @@ BEHAVIOURS = {
         UPDATE,
         in_place=False,
     ),
+    "a column is added with a default that its type here cannot hold": on(
+        ITEMS,
+        "alter table items add i interval default '3000000:00:00'",
+        "insert into items (id, i) values (10, '1 day'); insert into items (id) values (11)",
+        "alter table items alter i set default '2 days'",
+        "insert into items (id) values (12)",
+        "update items set name = 'u' where id in (1, 10)",
+    ),
+    "a column that was added with a default has to be text later": on(
+        ITEMS,
+        "alter table items add i interval default '1 day -24:00:00'",
+        "insert into items (id, i) values (10, '3000000:00:00')",
+        "insert into items (id) values (12)",
+        "alter table items alter i set default '2 days', add j interval default '1 mon'",
+        in_place=False,
+    ),
     "an interval of many hours": on(
         "create table items (id int primary key, name text, i interval); "
         "insert into items values (1, 'a', '1 mon')",

@@ -17,6 +17,7 @@ import pytest
 from changes import Commit, Event, batch, become, commit, delete, insert, record_batch, table, truncate
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from in_parts import DuckDBInParts
 
 from cdc_assets.model import LSN, Chunk, Position, Sink
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
@@ -88,7 +89,11 @@ def _duckdb(path: Path) -> Sink:
     return DuckDBSink(path, "shop")
 
 
-@pytest.mark.parametrize(("kind", "examples"), [(_memory, 200), (_duckdb, 20)])
+def _in_parts(path: Path) -> Sink:
+    return DuckDBInParts(path, "shop")
+
+
+@pytest.mark.parametrize(("kind", "examples"), [(_memory, 200), (_duckdb, 20), (_in_parts, 20)])
 def test_any_order_of_reads_and_batches_ends_as_the_source_did_without_a_key(
     kind: Callable[[Path], Sink], examples: int
 ) -> None:

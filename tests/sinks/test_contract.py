@@ -29,6 +29,7 @@ from changes import (
     update,
 )
 from changes import truncate as truncation
+from in_parts import DuckDBInParts, MemoryInParts
 
 from cdc_assets.errors import CopyReplaced, SeedOutdated, SinkError
 from cdc_assets.model import (
@@ -50,6 +51,8 @@ from cdc_assets.sinks.memory import MemorySink
 SINKS: dict[str, Callable[[Path], Sink]] = {
     "memory": lambda folder: MemorySink(),
     "duckdb": lambda folder: DuckDBSink(folder / "copy.duckdb", "shop"),
+    "memory, in parts": lambda folder: MemoryInParts(),
+    "duckdb, in parts": lambda folder: DuckDBInParts(folder / "copy.duckdb", "shop"),
 }
 
 NAME = ITEMS.name
@@ -1049,8 +1052,15 @@ def test_keys_that_move_among_each_other_while_the_table_is_seeded(sink, events,
     begin(sink, ONE, TWO)
     load(sink, ONE, *first, at=200)
     apply(sink, commit(250, *changed))
-    apply(sink, commit(300, *events))
-    load(sink, TWO, *second, at=200)
+    if apply(sink, commit(300, *events)).unseeded:
+        # In parts, DuckDB's cannot tell which keys two rows have for a moment: it starts again.
+        assert isinstance(sink, DuckDBInParts)
+        assert events is SHIFT
+        begin(sink, ONE, TWO, after=300)
+        load(sink, ONE, *((key, *row) for key, row in now.items()), at=300)
+        load(sink, TWO, at=300)
+    else:
+        load(sink, TWO, *second, at=200)
 
     finish(sink, now, at=400)
 

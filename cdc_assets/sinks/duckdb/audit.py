@@ -18,7 +18,8 @@ import pyarrow as pa
 from ...errors import CopyReplaced
 from ...model import AT_SOURCE, COPIES, LSN, PRINT, Audit, Judgement, Table
 from .file import DuckDBFile, Transaction, named, quoted
-from .merge import LSN_COLUMN, same_key, told_apart_by
+from .merge import LSN_COLUMN
+from .sameness import same_key, told_apart_by
 from .state import State
 
 _TOGETHER = 16 << 20

@@ -44,28 +44,36 @@ class Transaction:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._handed: dict[str, pa.Table | pa.RecordBatchReader] = {}
 
     def run(self, query: str, *parameters: object) -> int:
         """Execute a statement; how many rows it changed, if it changes rows."""
-        result = self._connection.execute(query, parameters or None).fetchall()
+        result = self.rows(query, *parameters)
         return int(result[0][0]) if result and isinstance(result[0][0], int) else 0
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        return self._connection.execute(query, parameters or None).fetchall()
+        found: list[tuple[Any, ...]] = self._result("execute", query, parameters or None).fetchall()
+        return found
 
     def arrow(self, query: str) -> pa.Table:
-        return self._connection.sql(query).to_arrow_table()
+        return self._result("sql", query).to_arrow_table()
+
+    def _result(self, method: str, *arguments: object) -> Any:
+        """DuckDB takes a name that no table has for a variable of its caller's: these are what was handed.
+        What is registered it would keep until the transaction ends, unregistered or not.
+        https://duckdb.org/docs/current/clients/python/data_ingestion
+        """
+        call = {"_call": getattr(self._connection, method), "_arguments": arguments}
+        return eval("_call(*_arguments)", self._handed | call)
 
     @contextmanager
     def handing(self, name: str, data: pa.Table | pa.RecordBatchReader) -> Iterator[None]:
         """Let queries read `data` as a table called `name`."""
-        self._connection.register(name, data)
+        self._handed[name] = data
         try:
             yield
         finally:
-            # Where something was refused meanwhile, the end of the transaction does it.
-            with suppress(duckdb.TransactionException):
-                self._connection.unregister(name)
+            del self._handed[name]
 
 
 class DuckDBFile:

@@ -4,7 +4,6 @@ The net effect of a run of changes, into a table of the DuckDB file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,33 +11,25 @@ import pyarrow as pa
 
 from ...model import NetChanges, Table, TableChanges, arrow, net
 from ...model.changes import Bools
+from .doubles import Doubles
 from .file import Transaction, quoted
+from .sameness import same_key, same_to_the_log
 
 LSN_COLUMN = "_cdc_lsn"
 """Of each row: the commit that wrote it, or the snapshot it was read from."""
 
 
-def same_key(left: str, right: str, key: Iterable[str]) -> str:
-    return " AND ".join(f"{left}.{quoted(name)} = {right}.{quoted(name)}" for name in key)
-
-
-def told_apart_by(columns: Iterable[pa.Field], alias: str) -> Iterator[str]:
-    """What is equal for two rows if, and only if, they are the same to PostgreSQL's log."""
-    for column in columns:
-        cell = f"{alias}.{quoted(column.name)}"
-        # A month is equal to 30 days, but is not the same.
-        yield f"CAST({cell} AS VARCHAR)" if pa.types.is_interval(column.type) else cell
-        if pa.types.is_floating(column.type):
-            yield f"({cell} = 0 AND signbit({cell}))"
-
-
-def merge(transaction: Transaction, target: str, changes: TableChanges) -> None:
-    """Apply `changes` to `target`, which holds exactly what was there before them."""
+def merge(transaction: Transaction, target: str, changes: TableChanges, doubles: Doubles) -> None:
+    """Apply `changes` to `target`, which holds exactly what was there before them, but for `doubles`."""
     if changes.truncated:
         transaction.run(f"DELETE FROM {target}")
+        doubles.clear()
     if not len(changes):
         return
-    effect = net(changes, lambda keys: present(transaction, target, keys))
+    effect = net(
+        changes, lambda keys: present(transaction, target, keys), doubles.beside if doubles else None
+    )
+    doubles.follow(effect, changes)
     rows, names = "net", ", ".join(map(quoted, changes.table.names))
     with transaction.handing("net", net_table(effect)):
         if open_columns(effect):
@@ -64,10 +55,9 @@ def present(transaction: Transaction, target: str, keys: pa.RecordBatch) -> Bool
     numbered = keys.append_column("_cdc_number", arrow.from_numpy(np.arange(keys.num_rows)))
     found = np.zeros(keys.num_rows, bool)
     with transaction.handing("keys", pa.Table.from_batches([numbered])):
-        both = zip(told_apart_by(keys.schema, "t"), told_apart_by(keys.schema, "k"), strict=True)
-        same = " AND ".join(f"{left} = {right}" for left, right in both)
         for (number,) in transaction.rows(
-            f"SELECT DISTINCT k._cdc_number FROM keys k JOIN {target} t ON {same}"
+            f"SELECT DISTINCT k._cdc_number FROM keys k JOIN {target} t "
+            f"ON {same_to_the_log(keys.schema, 't', 'k')}"
         ):
             found[number] = True
     return found

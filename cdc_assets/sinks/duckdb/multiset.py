@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from ...model import DELETE, LSN, Table, TableChanges, arrow
 from .file import Transaction, quoted
-from .merge import LSN_COLUMN, told_apart_by
+from .merge import LSN_COLUMN
+from .sameness import told_apart_by
 from .seed import Seed
 
 LOST = "rows that were deleted from it are not in the copy"

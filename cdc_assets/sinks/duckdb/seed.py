@@ -21,7 +21,8 @@ from ...errors import TableRefused
 from ...model import LSN, Table, TableChanges, net
 from ...model.changes import Bools
 from .file import ALIAS, Transaction, named, quoted
-from .merge import LSN_COLUMN, filled_cells, net_table, open_columns, same_key
+from .merge import LSN_COLUMN, filled_cells, net_table, open_columns
+from .sameness import same_key
 from .state import SCHEMA
 
 _OURS = "_cdc_"

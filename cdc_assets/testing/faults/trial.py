@@ -28,7 +28,7 @@ from ..histories.ground import server as on_server
 from ..histories.history import History, Stage, Step
 from ..histories.kinds import Features
 from ..histories.play import Conditions
-from ..histories.session import connected, run, shared
+from ..histories.session import connected, run, sending_in_progress, shared
 from ..histories.trial import POSTGRESQL_S_OWN, Verdict
 from ..program import Program
 from ..proxy import Proxy
@@ -84,10 +84,9 @@ class _Playing:
         self._failures: list[str] = []
         """Of writers, which no fault is a reason for."""
         self._copy = folder / "copy.duckdb"
-        self._program = Program(
-            folder / "cdc.json",
-            {"HISTORY_DSN": make_conninfo(network.dsn, options=_QUICK, connect_timeout=3)},
-        )
+        dsn = make_conninfo(network.dsn, options=_QUICK, connect_timeout=3)
+        dsn = sending_in_progress(dsn) if trial.conditions.in_progress else dsn
+        self._program = Program(folder / "cdc.json", {"HISTORY_DSN": dsn})
         self._program.config.write_text(json.dumps(self._config()))
 
     def _config(self) -> dict[str, object]:

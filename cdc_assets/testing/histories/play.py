@@ -21,7 +21,7 @@ from ...postgres.wal import WalCapture
 from .copies import copies
 from .differences import Difference, differences
 from .history import History, Stage, Step
-from .session import connected, run, shared
+from .session import connected, run, sending_in_progress, shared
 
 _PATIENCE = 60.0
 """Seconds that catching up may take; it takes less than one."""
@@ -46,6 +46,9 @@ class Conditions:
     batch_bytes: int = 32 << 20
     batch_delay: float = 0.5
     chunk_bytes: int = 64 << 20
+    held_bytes: int = 8 << 20
+    in_progress: bool = False
+    """Every transaction is sent while it is in progress, as far as the server can be made to."""
 
     @classmethod
     def of(cls, seed: int) -> Conditions:
@@ -59,6 +62,8 @@ class Conditions:
             batch_bytes=chance.choice((1, 300, 5_000, 100_000, 32 << 20)),
             batch_delay=chance.choice((0.0, 0.01, 0.1, 0.5)),
             chunk_bytes=chance.choice((8_192, 16_384, 64 << 20)),
+            held_bytes=chance.choice((1, 300, 16 << 20)),
+            in_progress=chance.random() < 0.3,
         )
 
 
@@ -87,13 +92,15 @@ class _Player:
     def __init__(self, history: History, dsn: str, sink: Sink, conditions: Conditions) -> None:
         self._history, self._dsn, self._sink = history, dsn, sink
         name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
+        conninfo = sending_in_progress(dsn) if conditions.in_progress else dsn
         self._capture = WalCapture(
             name=name,
-            conninfo=lambda: dsn,
+            conninfo=lambda: conninfo,
             patterns=Patterns.parse(["*.*"]),
             batch_bytes=conditions.batch_bytes,
             batch_delay=conditions.batch_delay,
             chunk_bytes=conditions.chunk_bytes,
+            held_bytes=conditions.held_bytes,
         )
 
     def caught_up(self) -> list[Difference]:

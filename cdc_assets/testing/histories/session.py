@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from .differences import Connection
 from .history import Step
 
+_STREAMING_IMMEDIATE_SINCE = 16_00_00
 _ATTEMPTS = 10
 _SETTINGS = "set lock_timeout = '2s'; set deadlock_timeout = '100ms'; set client_min_messages = 'error'"
 
@@ -21,6 +23,16 @@ def connected(dsn: str) -> Iterator[Connection]:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(_SETTINGS)
         yield connection
+
+
+def sending_in_progress(dsn: str) -> str:
+    """For a stream that is sent every transaction while it is in progress, as far as the server can be
+    made to. https://www.postgresql.org/docs/current/runtime-config-developer.html"""
+    with psycopg.connect(dsn) as connection:
+        may_be_told = connection.info.server_version >= _STREAMING_IMMEDIATE_SINCE
+    small, at_once = "logical_decoding_work_mem=64kB", "debug_logical_replication_streaming=immediate"
+    given = conninfo_to_dict(dsn).get("options") or ""
+    return make_conninfo(dsn, options=f"{given} -c {at_once if may_be_told else small}".strip())
 
 
 def run(source: Connection, steps: Sequence[Step]) -> None:
