@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from ..program import Program
 
 _DIED = -signal.SIGKILL
+_ENDED_POLITELY = (0, -signal.SIGTERM)
+"""The latter before it has got as far as to listen to signals."""
 _REST = 0.2
 """Seconds between a process that ended by itself and the next."""
 
@@ -26,6 +29,7 @@ class Child:
         self._said_before = 0
         self._kill_next_at = ""
         self._finishing = False
+        self._changing = threading.Lock()
         self.killed = 0
         """How many processes were, at a moment of the killer's choice or at a point."""
         self.endings: Counter[str] = Counter()
@@ -61,8 +65,9 @@ class Child:
 
     def finish(self, within: float) -> None:
         """End it politely, which it has to do with success."""
-        self._finishing = True
-        self._process.terminate()
+        with self._changing:
+            self._finishing = True
+            self._process.terminate()
         self._keeper.join(within)
         if self._keeper.is_alive():
             self.wrong.append(f"a process that was told to end did not within {within:.0f} s")
@@ -73,19 +78,20 @@ class Child:
         while True:
             status = self._process.wait()
             self._note(status)
-            if self._finishing:
-                return
             if status != _DIED:
-                threading.Event().wait(_REST)
-            at, self._kill_next_at = self._kill_next_at, ""
-            self._process = self._program.start("sync", "--follow", kill_at=at)
+                time.sleep(_REST)
+            with self._changing:
+                if self._finishing:
+                    return
+                at, self._kill_next_at = self._kill_next_at, ""
+                self._process = self._program.start("sync", "--follow", kill_at=at)
 
     def _note(self, status: int) -> None:
         said = self._program.said()
         last, self._said_before = said[self._said_before :], len(said)
         if status == _DIED:
             self.killed += 1
-        elif not (status == 0 and self._finishing):
+        elif not (self._finishing and status in _ENDED_POLITELY):
             error = next((line for line in last.splitlines() if line.startswith("ERROR:")), "nothing")
             self.endings[error] += 1
             if status != 1 or "Traceback" in last or "are gone" in error:
