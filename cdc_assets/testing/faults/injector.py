@@ -21,6 +21,8 @@ _SMALL = 1 << 16
 """Bytes of a file beyond which there is no room."""
 _DELAY = 0.2
 """Seconds that a slow network takes for each piece."""
+_STARTED_WITHIN, _LOOK = 10.0, 0.02
+"""Seconds."""
 _STREAM = "select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = %s and active"
 _SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cdc_assets'"
 
@@ -29,9 +31,12 @@ class Injector:
     def __init__(self, server: PostgresServer, network: Proxy, child: Child, slot: str) -> None:
         self._server, self._network, self._child, self._slot = server, network, child, slot
         self.done: Counter[Fault] = Counter()
+        self._connections = 0
+        """Made before the process that there is now was started."""
 
     def carry_out(self, plan: Sequence[Planned], journal: Callable[[str], None]) -> None:
         for planned in plan:
+            self._wait_until_at_work()
             time.sleep(planned.after)
             journal(str(planned))
             self._inject(planned)
@@ -40,7 +45,7 @@ class Injector:
     def _inject(self, planned: Planned) -> None:
         match planned.fault:
             case Fault.KILL | Fault.POINT:
-                self._child.kill(next_at=planned.point)
+                self._kill(planned)
             case Fault.PAUSE:
                 self._child.pause()
                 self._wait(planned)
@@ -68,10 +73,20 @@ class Injector:
                 self._wait(planned)
                 self._server.start()
 
+    def _kill(self, planned: Planned) -> None:
+        self._child.kill(next_at=planned.point)
+        self._connections = self._network.connections
+
+    def _wait_until_at_work(self) -> None:
+        """A process takes a second to start; to kill it before it has connected would prove little."""
+        deadline = time.monotonic() + _STARTED_WITHIN
+        while self._network.connections <= self._connections and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+
     def _wait(self, planned: Planned) -> None:
         if planned.killing:
             time.sleep(planned.lasts / 2)
-            self._child.kill()
+            self._kill(planned)
             self.done[Fault.KILL] += 1
         time.sleep(planned.lasts / 2 if planned.killing else planned.lasts)
 

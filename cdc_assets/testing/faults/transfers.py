@@ -37,7 +37,7 @@ with moved as (delete from bank.{from_} where id = {first} returning *)
 insert into bank.{to} select * from moved
 """
 _REWRITE = "alter table bank.{to} alter balance type {type}"
-_PAUSE = 0.03
+_PAUSE = 0.05
 """Seconds between transfers."""
 
 
