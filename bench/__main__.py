@@ -1,43 +1,65 @@
 """
-`python -m bench`, or `make bench`: measure, and print one table.
+`python -m bench`, or `make bench`: measure, print one table, and write it as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from cdc_assets.testing import installations
+
 from .ground import Ground
-from .works import WORKS, Result
+from .result import Result
+from .works import WORKS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--only", choices=[work.name for work in WORKS], help="measure one work")
-    only = parser.parse_args().only
-    console = Console()
-    results = []
-    for work in WORKS:
-        if only in (None, work.name):
-            with Ground() as ground, console.status(work.title):
-                results.append(Result(work, list(work.measure(ground, work))))
+    parser.add_argument("--only", choices=WORKS, nargs="+", default=[*WORKS], help="measure these")
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where it is written")
+    arguments = parser.parse_args()
+    console, results = Console(), []
+    for name in arguments.only:
+        work = WORKS[name]
+        with Ground() as ground, console.status(f"{name}: {work.__doc__}"):
+            results.append(work(ground))
     console.print(_table(results))
+    arguments.json.write_text(
+        json.dumps(_machine() | {"results": [asdict(each) for each in results]}, indent=2)
+    )
 
 
 def _table(results: list[Result]) -> Table:
-    table = Table("work", "ours", "reference", "ratio", "goal", title="rows a second; the middle of 3 rounds")
-    for result in results:
-        ours, reference = zip(*((found.ours, found.reference) for found in result.rounds), strict=True)
+    table = Table("work", "ours", "reference", "ratio", "goal", title="the middle of 3 rounds")
+    for each in results:
+        ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
+        colour = "green" if each.reached else "yellow"
         table.add_row(
-            f"{result.work.title}\n[dim]beside {result.work.reference}[/dim]",
-            f"{result.rate(sorted(ours)[len(ours) // 2]):,.0f}",
-            f"{result.rate(sorted(reference)[len(reference) // 2]):,.0f}",
-            f"{result.ratio:.2f}",
-            f"≥ {result.work.goal:.2f}",
+            each.work, each.ours, each.reference, f"[{colour}]{ratio}[/]", f"[{colour}]{each.goal}[/]"
         )
     return table
+
+
+def _machine() -> dict[str, object]:
+    packages = ("cdc_assets", "duckdb", "numpy", "psycopg", "pyarrow")
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "machine": platform.platform(),
+        "python": platform.python_version(),
+        "postgresql": max(installations()),
+        "packages": {name: version(name) for name in packages},
+    }
 
 
 if __name__ == "__main__":

@@ -4,11 +4,15 @@ What a benchmark stands on: a server, a pipeline of its own for each round, and 
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -24,6 +28,8 @@ _SETTINGS = {
     "autovacuum": "off",
 }
 """So that the server does only what is measured."""
+
+_PROGRAM = Path(sysconfig.get_path("scripts")) / "cdc-assets"
 
 
 class Ground:
@@ -80,8 +86,33 @@ class Pipeline:
 
     def sync(self, *arguments: str) -> float:
         """Seconds of `cdc-assets sync`, start-up included."""
-        program = Path(sysconfig.get_path("scripts")) / "cdc-assets"
-        return _timed([program, "sync", "--config", self._config, *arguments])
+        return _timed([_PROGRAM, "sync", "--config", self._config, *arguments])
+
+    @contextmanager
+    def following(self) -> Iterator[Following]:
+        command = [_PROGRAM, "sync", "--config", self._config, "--follow"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            try:
+                yield Following(process.pid)
+            finally:
+                process.send_signal(signal.SIGINT)
+
+
+@dataclass(frozen=True)
+class Following:
+    """A process that runs.
+    https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
+
+    pid: int
+
+    def peak_memory(self) -> int:
+        """Bytes, the most that was ever resident."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) << 10
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _timed(command: Sequence[str | Path]) -> float:

@@ -8,12 +8,13 @@ import argparse
 import subprocess
 import sysconfig
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from cdc_assets import open_duckdb
 
-from .ground import Ground
-from .works import _NARROW, _insert
+from .ground import Following, Ground
+from .tables import NARROW, insert
 
 _WORKS = {
     "insert": None,
@@ -30,13 +31,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with Ground() as ground:
         destination = {"type": "duckdb", "path": "large.duckdb", "memory_limit": arguments.memory_limit}
-        ground.run(_NARROW.format(name="large"))
+        ground.run(NARROW.format(name="large"))
         pipeline = ground.pipeline("large", "public.large", destination=destination)
         pipeline.sync()
         for name, statement in _WORKS.items():
             if arguments.only in (None, name) or statement is None:
                 began = time.perf_counter()
-                ground.run(statement or _insert("large", 0, arguments.rows))
+                ground.run(statement or insert("large", 0, arguments.rows))
                 wrote = time.perf_counter() - began
                 _measure(name, ground.folder, arguments.rows, wrote)
 
@@ -48,7 +49,8 @@ def _measure(name: str, folder: Path, rows: int, wrote: float) -> None:
     peak, longest, seen = 0, 0.0, set()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            peak = max(peak, _peak(process.pid))
+            with suppress(FileNotFoundError, StopIteration):
+                peak = max(peak, Following(process.pid).peak_memory())
             asked = time.perf_counter()
             with open_duckdb(folder / "large.duckdb") as copy:
                 longest = max(longest, time.perf_counter() - asked)
@@ -62,20 +64,10 @@ def _measure(name: str, folder: Path, rows: int, wrote: float) -> None:
     assert process.returncode == 0
     print(
         f"{name}: {rows / seconds:,.0f} rows/s, {seconds:.0f} s (PostgreSQL wrote it in {wrote:.0f} s); "
-        f"resident at most {peak >> 10:,} MiB; a reader waited at most {longest:.1f} s, and saw "
+        f"resident at most {peak >> 20:,} MiB; a reader waited at most {longest:.1f} s, and saw "
         f"{sorted(seen)}",
         flush=True,
     )
-
-
-def _peak(process: int) -> int:
-    """The most that was ever resident, in KiB.
-    https://man7.org/linux/man-pages/man5/proc_pid_status.5.html"""
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except FileNotFoundError:
-        return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -131,8 +132,7 @@ class _Seeding:
         self._prepare = partial(prepare, capture, sink)
         self._bring_in = partial(_bring_in, capture, sink, readers)
         self._done: queue.SimpleQueue[Loaded | SetAside] = queue.SimpleQueue()
-        self._aside: dict[TableName, str] = {}
-        """What was set aside at the last look, and why."""
+        self._aside: dict[TableName, _Waiting] = {}
         self._wanted = threading.Event()
         self._ending = threading.Event()
         self._anew = False
@@ -165,18 +165,43 @@ class _Seeding:
                 if self._anew:
                     self._anew = False
                     self._prepare()
-                aside: Aside = {}
+                now = time.monotonic()
+                waiting = {name: found for name, found in self._aside.items() if now < found.until}
+                aside: Aside = {name: found.error for name, found in waiting.items()}
                 with closing(self._bring_in(aside)) as events:
                     for event in events:
-                        # It is tried again at each look, and said once.
-                        if isinstance(event, Loaded) or self._aside.get(event.table) != str(event.error):
+                        # It is tried several times, and said once.
+                        if isinstance(event, Loaded) or not self._is_said(event):
                             self._done.put(event)
                         if self._ending.is_set():
                             return
-                self._aside = {name: str(error) for name, error in aside.items()}
+                again = {name: error for name, error in aside.items() if name not in waiting}
+                self._aside = waiting | {n: _Waiting.after(self._aside.get(n), e) for n, e in again.items()}
             except BaseException as error:
                 self._error = error
                 return
+
+    def _is_said(self, event: SetAside) -> bool:
+        said = self._aside.get(event.table)
+        return said is not None and str(said.error) == str(event.error)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A table that was set aside is tried again at the next look, and then after twice as long each time:
+    it may be one that is read for an hour before it fails."""
+
+    error: CdcError
+    seconds: float = 0.0
+    until: float = 0.0
+
+    @classmethod
+    def after(cls, before: _Waiting | None, error: CdcError) -> _Waiting:
+        seconds = min(max(2 * before.seconds, _FIRST_WAIT), _LONGEST_WAIT) if before else 0.0
+        return cls(error, seconds, time.monotonic() + seconds)
+
+
+_FIRST_WAIT, _LONGEST_WAIT = 20.0, 600.0
 
 
 @contextmanager

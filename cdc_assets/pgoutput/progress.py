@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..model import arrow
-from ..model.changes import Bools, Bytes, Ints
+from ..model.changes import Bytes, Ints
 from . import messages
 from .cells import uint32_at
 from .envelope import HEAD, among, kinds, logged
@@ -25,7 +25,7 @@ from .scratch import Scratch
 
 _IS_BOUND = among(b"SEcA")
 _XID = 4
-"""Bytes after the kind of each message of a block: the transaction, or the part of it, that made it."""
+"""Bytes after the kind of each message of a block, for the transaction, or the part of one, that made it."""
 _PIECE = 8 << 20
 """Bytes that are kept, and handed on, together."""
 
@@ -77,36 +77,31 @@ class _Transaction:
         """The parts, each by its own number, of which nothing counts; nor what they say of tables, which
         the server then says again."""
         self._scratch = Scratch()
-        self._places: list[int] = []
+        self._places: list[tuple[int, int]] = []
+        """Of the bytes that were received, and of what says where in them the messages are."""
 
     def keep(self, block: Frames) -> None:
         for frames in block.pieces(_PIECE):
             logs = kinds(frames) != 0
-            if logs.any():
-                batch = _without_xids(frames.data, frames.start[logs], frames.end[logs])
-                self._places.append(self._scratch.put(batch))
+            xids = uint32_at(frames.data, frames.start[logs] + HEAD + 1)
+            outside = _outside(frames.data, frames.start[logs], frames.end[logs])
+            numbers = {"start": outside.start, "end": outside.end, "xid": xids}
+            data = pa.record_batch({"data": arrow.from_numpy(outside.data)})
+            where = pa.record_batch({name: arrow.from_numpy(found) for name, found in numbers.items()})
+            self._places.append((self._scratch.put(data), self._scratch.put(where)))
 
     def kept(self) -> Iterator[Frames]:
         rolled_back = np.array([*self.rolled_back], np.int64)
-        for place in self._places:
-            messages, xids = self._scratch.get(place).columns
-            yield _frames(messages, ~np.isin(arrow.to_numpy(xids), rolled_back))
+        for place, numbers in self._places:
+            (data,) = map(arrow.to_numpy, self._scratch.get(place).columns)
+            start, end, xids = map(arrow.to_numpy, self._scratch.get(numbers).columns)
+            counts = ~np.isin(xids, rolled_back)
+            yield Frames(data, start[counts], end[counts])
 
 
-def _without_xids(data: Bytes, start: Ints, end: Ints) -> pa.RecordBatch:
-    """The messages as they would be outside of a block, and the transaction of each."""
-    steps = np.zeros(len(data) + 1, np.int8)
-    kind_end = start + HEAD + 1
-    for places, step in ((start, 1), (kind_end, -1), (kind_end + _XID, 1), (end, -1)):
-        np.add.at(steps, places, np.int8(step))
-    used = data[np.cumsum(steps[:-1], dtype=np.int8).astype(bool)]
-    offsets = np.concatenate([[0], np.cumsum(end - start - _XID)])
-    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(used)]
-    found = pa.Array.from_buffers(pa.large_binary(), len(start), buffers)
-    return pa.record_batch({"message": found, "xid": arrow.from_numpy(uint32_at(data, kind_end))})
-
-
-def _frames(kept: pa.LargeBinaryArray, counts: Bools) -> Frames:
-    _, offsets, data = kept.buffers()
-    bounds = np.frombuffer(offsets, np.int64)[: len(kept) + 1]
-    return Frames(np.frombuffer(data, np.uint8), bounds[:-1][counts], bounds[1:][counts])
+def _outside(data: Bytes, start: Ints, end: Ints) -> Frames:
+    """The messages as they would be outside of a block: head and kind take the number's place."""
+    data = data.copy()
+    data[start + _XID] = data[start]
+    data[start + _XID + HEAD] = data[start + HEAD]
+    return Frames(data, start + _XID, end)

@@ -32,7 +32,6 @@ select current_setting('server_version_num')::int, current_setting('wal_level'),
        rolreplication or rolsuper
 from pg_roles where rolname = current_user
 """
-_OWNS = "select pg_has_role(relowner, 'usage') from pg_class where oid = %s"
 
 
 @dataclass(frozen=True)
@@ -143,11 +142,10 @@ def _publication(
     missing = sorted(set(mirrored) - set(publication.tables()))
     if not missing:
         return
-    may_create = connection.execute(
+    may_make = publication.exists() or connection.execute(
         "select has_database_privilege(current_database(), 'create')"
     ).fetchone() == (True,)
-    foreign = [table for table in missing if not _owns(connection, mirrored[table].oid)]
-    if foreign or not may_create:
+    if not may_make or publication.out_of_reach({table: mirrored[table].oid for table in missing}):
         tables = f"{', '.join(map(str, missing[:5]))}{' ...' if len(missing) > 5 else ''}"
         yield Finding(
             f"publication {name}",
@@ -156,10 +154,6 @@ def _publication(
             else f"it does not exist, and this role may not make it for {tables}",
             f"run as the tables' owner:  {publication.statement(missing)};",
         )
-
-
-def _owns(connection: Connection, oid: int) -> bool:
-    return connection.execute(_OWNS, [oid]).fetchone() == (True,)
 
 
 def _slot(connection: Connection, name: str) -> Iterator[Finding]:

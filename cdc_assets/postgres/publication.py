@@ -42,6 +42,12 @@ exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpu
         where p.pubname = t.pubname and r.prattrs is not null
           and r.prrelid = format('%%I.%%I', schemaname, tablename)::regclass)
 """
+# https://www.postgresql.org/docs/current/sql-alterpublication.html
+_NOT_OURS = """
+select c.oid::bigint from pg_class c where c.oid = any(%(oids)s::oid[]) and not (
+    pg_has_role(c.relowner, 'usage')
+    and (select pg_has_role(pubowner, 'usage') from pg_publication where pubname = %(publication)s))
+"""
 
 
 class Published(NamedTuple):
@@ -93,6 +99,12 @@ class Publication:
             self._run(sql.SQL("ALTER PUBLICATION {} SET ({})").format(self._identifier, self._options()))
         if missing := sorted(set(tables) - set(self.tables())):
             self._run(self._add(missing), {name: tables[name] for name in missing})
+
+    def out_of_reach(self, tables: Mapping[TableName, int]) -> list[TableName]:
+        """Those of `tables`, with their OIDs, that are not published, and that this role may not add."""
+        missing = {oid: name for name, oid in tables.items() if name not in self.tables()}
+        found = self._connection.execute(_NOT_OURS, {"oids": [*missing], "publication": self.name})
+        return sorted(missing[oid] for (oid,) in found)
 
     def drop(self) -> None:
         self._run(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(self._identifier))

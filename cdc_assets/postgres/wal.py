@@ -100,7 +100,22 @@ class WalCapture(ChangeCapture):
                         raise
                     if entry.kind in "rp":
                         set_aside[name] = f"{entry.obstacle() or error} ({error.hint})"
-            return Selection(tables, set_aside)
+            set_aside |= self._not_published(connection, tables)
+            return Selection({n: table for n, table in tables.items() if n not in set_aside}, set_aside)
+
+    def _not_published(
+        self, connection: Connection, tables: Mapping[TableName, Table]
+    ) -> dict[TableName, str]:
+        """Tables that happen to match a pattern, whose changes only their owner can have captured."""
+        publication = Publication(connection, self.publication)
+        if not publication.exists():
+            return {}  # they are all waited for, and `prepare` says so
+        matched = {name: table.oid for name, table in tables.items() if name not in self.patterns.named}
+        return {
+            name: f"publication {publication.name} lacks it, and this role may not add to that (run as the "
+            f"table's owner:  {publication.statement([name])};)"
+            for name in publication.out_of_reach(matched)
+        }
 
     def _catalog(self, connection: Connection) -> Catalog:
         return Catalog(connection, Publication(connection, self.publication).tables(), self.mentioned)

@@ -4,19 +4,16 @@ What cannot work is said in one line, with what to do in another, and nothing is
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import psycopg
 import pytest
 from commands import PROGRAM, Commands
-from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from roles import role
 
 from cdc_assets.testing import PostgresServer
 
@@ -45,28 +42,6 @@ def fails(cdc: Commands, source: Source, *arguments: str) -> tuple[str, str]:
     assert made(source) == before
     assert sorted(cdc.folder.rglob("*")) == files
     return said
-
-
-@contextmanager
-def role(source: Source, *options: str, owner: bool = False) -> Iterator[str]:
-    """The conninfo of a role that may only so much."""
-    name, password = f"limited_{os.getpid()}", "pass-word-17"
-    database = sql.Identifier(source.info.dbname)
-    identifier = sql.Identifier(name)
-    source.execute(
-        sql.SQL("create role {} login {} password {}").format(
-            identifier, sql.SQL(" ".join(options)), sql.Literal(password)
-        )
-    )
-    source.execute(sql.SQL("grant select on all tables in schema public to {}").format(identifier))
-    if owner:
-        source.execute(sql.SQL("grant create on database {} to {}").format(database, identifier))
-        source.execute(sql.SQL("alter table orders owner to {}").format(identifier))
-    try:
-        yield make_conninfo(source.info.dsn, user=name, password=password)
-    finally:
-        source.execute(sql.SQL("reassign owned by {} to current_user").format(identifier))
-        source.execute(sql.SQL("drop owned by {}; drop role {}").format(identifier, identifier))
 
 
 # The way there

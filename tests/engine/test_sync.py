@@ -15,6 +15,7 @@ from cdc_assets import engine
 from cdc_assets.engine import Loaded, Step
 from cdc_assets.errors import CaptureError, SinkError, TableRefused, UnusableTable
 from cdc_assets.model import TableState
+from cdc_assets.testing import ReplayCapture
 
 WIDER = replace(table("items", "id", "name", "body", "note"), rewritten=True)
 
@@ -98,6 +99,27 @@ def test_follow_seeds_again_a_table_that_the_stream_redefined(capture, sink):
     follow(capture, sink, until=seeded_again)
 
     assert sink.rows(ITEMS.name) == {(1,): {"id": 1, "name": "a", "body": "", "note": "new"}}
+
+
+def test_a_table_that_fails_each_time_is_not_read_again_and_again(sink):
+    """It is tried at the next look, and then not for a good while."""
+    capture = Unreadable([ITEMS], rows={ITEMS.name: [record_batch(ITEMS, [(1, "a", "")])]})
+    looks = itertools.count()
+
+    for _ in engine.follow(capture, sink, stopping=lambda: next(looks) > 100, watch_every=0):
+        pass
+
+    assert capture.reads == 2
+
+
+class Unreadable(ReplayCapture):
+    reads = 0
+
+    def step(self, name: str) -> None:
+        if name.startswith("read"):
+            self.reads += 1
+            raise UnusableTable("row 7 cannot be read", hint="mend it.")
+        super().step(name)
 
 
 def test_catch_up_ends_with_every_table_seeded_and_everything_confirmed(capture, sink):

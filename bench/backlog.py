@@ -1,0 +1,109 @@
+"""
+A backlog in a slot, until it is durable in DuckDB; beside `pg_recvlogical`, which writes it to nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import median
+
+from . import tables
+from .ground import Ground
+from .result import Result, Round, compared
+
+_ROUNDS = 3
+_AT_ONCE = 10_000
+_REFERENCE = "pg_recvlogical to /dev/null"
+
+
+def stream(ground: Ground) -> Result:
+    """1 M narrow inserts, 10,000 a transaction"""
+    count = 1_000_000
+    work = [tables.insert("streamed", first, _AT_ONCE) for first in range(0, count, _AT_ONCE)]
+    rounds = _measured(ground, [tables.NARROW.format(name="streamed")], work)
+    return compared("stream: 1 M narrow inserts", count, list(rounds), _REFERENCE, 0.9)
+
+
+def one(ground: Ground) -> Result:
+    """The same in one transaction"""
+    count = 1_000_000
+    rounds = _measured(ground, [tables.NARROW.format(name="streamed")], [tables.insert("streamed", 0, count)])
+    return compared("stream: 1 M narrow inserts, one transaction", count, list(rounds), _REFERENCE, 0.9)
+
+
+def mix(ground: Ground) -> Result:
+    """Updates, inserts and deletes on a table of 5 M rows"""
+    held, count = 5_000_000, 500_000
+    before = [tables.NARROW.format(name="streamed"), tables.insert("streamed", -1, held)]
+    rounds = _measured(ground, before, list(tables.mixed("streamed", held, count, _AT_ONCE)))
+    return compared("stream: 50 % updates, 30 % inserts, 20 % deletes", count, list(rounds), _REFERENCE, 0.9)
+
+
+def wide(ground: Ground) -> Result:
+    """Rows of 50 columns"""
+    count = 100_000
+    work = [tables.insert_wide("streamed", first, 1000) for first in range(0, count, 1000)]
+    rounds = _measured(ground, [tables.WIDE.format(name="streamed")], work)
+    return compared("stream: inserts of 50 columns", count, list(rounds), _REFERENCE, 0.6)
+
+
+def small(ground: Ground) -> Result:
+    """200 k transactions of one row"""
+    count = 200_000
+    rounds = _measured(
+        ground, [tables.NARROW.format(name="streamed")], [tables.one_by_one("streamed", count)]
+    )
+    return compared("stream: transactions of one row", count, list(rounds), _REFERENCE, 0.6)
+
+
+def many(ground: Ground) -> Result:
+    """Ten busy tables, of ten and of a thousand that are published"""
+    count, busy = 200_000, [f"busy{number}" for number in range(10)]
+    idle = [f"idle{number}" for number in range(990)]
+    work = [
+        tables.insert(busy[first // _AT_ONCE % 10], first, _AT_ONCE) for first in range(0, count, _AT_ONCE)
+    ]
+    make = [tables.NARROW.format(name=name) for name in [*busy, *idle]]
+    ground.run(*make)
+    few = list(_rounds(ground, "few", [f"public.{name}" for name in busy], work))
+    all_ = list(_rounds(ground, "all", ["public.*"], work))
+    ratio = median(found.ours for found in few) / median(found.ours for found in all_)
+    return Result(
+        "stream: 10 busy tables of 1,000 published",
+        f"{count / median(found.ours for found in all_):,.0f}/s",
+        f"{count / median(found.ours for found in few):,.0f}/s  only the 10",
+        ratio,
+        "≥ 0.80",
+        ratio >= 0.8,
+    )
+
+
+def _measured(ground: Ground, before: Sequence[str], work: Sequence[str]) -> Iterator[Round]:
+    ground.run(*before)
+    return _rounds(ground, "stream", ["public.streamed"], work)
+
+
+def _rounds(ground: Ground, name: str, selected: Sequence[str], work: Sequence[str]) -> Iterator[Round]:
+    """Every round has a slot and a file of its own."""
+    pipelines = [ground.pipeline(f"{name}{number}", *selected) for number in range(_ROUNDS)]
+    for pipeline in pipelines:
+        pipeline.sync()
+    idle = median(pipelines[0].sync("--skip-seed") for _ in range(3))
+    ground.run(f"select pg_create_logical_replication_slot('{name}_backlog', 'pgoutput')", *work)
+    for pipeline in pipelines:
+        before = _received(ground, name)
+        ours = pipeline.sync("--skip-seed") - idle
+        yield Round(ours, (before + _received(ground, name)) / 2)
+
+
+def _received(ground: Ground, name: str) -> float:
+    """The same backlog: a copy of a slot that is never read itself gives it each time."""
+    ground.run(f"select pg_copy_logical_replication_slot('{name}_backlog', 'reference')")
+    seconds = ground.program(
+        "pg_recvlogical",
+        *("-d", ground.server.dsn, "--slot", "reference", "--start", "--no-loop", "-f", "/dev/null"),
+        *("-o", "proto_version=1", "-o", f"publication_names=cdc_{name}0"),
+        f"--endpos={ground.value('select pg_current_wal_lsn()')}",
+    )
+    ground.run("select pg_drop_replication_slot('reference')")
+    return seconds
