@@ -43,6 +43,8 @@ _WEIGHTS = {
     Fault.CRASH: 2,
     Fault.RESTART: 1,
 }
+# Chunks of one table that are read from different snapshots are what rests on most.
+_POINTS = (*Point, *(Point.CHUNK_DURABLE,) * 4)
 _MOST_GAP, _MOST_LASTING = 3.0, 1.5
 _STARTING = 1.5
 """Seconds that a process takes to do anything at all."""
@@ -72,7 +74,7 @@ def plan(seed: int, faults: int | None = None) -> tuple[Planned, ...]:
 
 
 def _planned(fault: Fault, chance: Random) -> Planned:
-    point = f"{chance.choice(list(Point))}:{chance.choice((1, 1, 2, 5))}"
+    point = f"{chance.choice(_POINTS)}:{chance.choice((1, 1, 2, 5))}"
     return Planned(
         fault,
         after=chance.uniform(0.05, _MOST_GAP),

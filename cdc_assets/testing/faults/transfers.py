@@ -21,9 +21,9 @@ _SETUP = f"""
 create schema bank;
 create table bank.account_a (id integer primary key, balance integer not null, holder text not null);
 create table bank.account_b (id integer primary key, balance integer not null, holder text not null);
-insert into bank.account_a select i, {_BALANCE}, repeat('holder ', 60) from generate_series(1, {_EACH}) i;
+insert into bank.account_a select i, {_BALANCE}, repeat('holder ', 250) from generate_series(1, {_EACH}) i;
 insert into bank.account_b
-select i, {_BALANCE}, repeat('holder ', 60) from generate_series({_EACH + 1}, {ACCOUNTS}) i;
+select i, {_BALANCE}, repeat('holder ', 250) from generate_series({_EACH + 1}, {ACCOUNTS}) i;
 """
 _PAY = """
 with payer as (update bank.{from_} set balance = balance - {amount}

@@ -49,7 +49,7 @@ _MOVES_WITHIN, _ENDED_WITHIN = 90.0, 60.0
 """Seconds, once the faults are over."""
 _CAUGHT_UP_WITHIN = 180.0
 _LOOK = 0.2
-_LEAST_BATCH = 5_000
+_LEAST_BATCH = 50_000
 """Bytes. With smaller ones the transfers of a busy machine are not kept up with."""
 
 
