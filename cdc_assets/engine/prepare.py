@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ..errors import ContinuityLost, TableRewritten
-from ..model import ChangeCapture, Position, Sink, TableState
+from ..model import ChangeCapture, Position, Sink, TableName, TableState
+from ..points import Point, reached
 
 _ATTEMPTS = 10
 """At a source whose tables are renamed and made anew while they are looked at."""
@@ -53,7 +54,7 @@ def _prepare(capture: ChangeCapture, sink: Sink, start_anew: bool) -> StartedAne
                 raise ContinuityLost(gone, hint=_REMEDY)
             started_anew = StartedAnew(gone)
             for name in held:
-                sink.mark_unseeded(name, gone)
+                _mark(sink, name, gone)
             held = {}
         position = None
     captured = capture.captured()
@@ -63,19 +64,26 @@ def _prepare(capture: ChangeCapture, sink: Sink, start_anew: bool) -> StartedAne
             continue
         if table.definition and table.definition.oid in renamed:
             if renamed[table.definition.oid] not in captured:
-                sink.mark_unseeded(name, _NOT_CAPTURED)
+                _mark(sink, name, _NOT_CAPTURED)
         elif name not in selection.tables:
             # Its changes are left out from here on; were it selected again, it would have a gap.
-            sink.mark_unseeded(name, "it is not selected")
+            _mark(sink, name, "it is not selected")
         elif name not in captured:
-            sink.mark_unseeded(name, _NOT_CAPTURED)
+            _mark(sink, name, _NOT_CAPTURED)
         elif table.definition and table.definition.oid != selection.tables[name].oid:
-            sink.mark_unseeded(name, "it was dropped and made again")
+            _mark(sink, name, "it was dropped and made again")
     sink.see_that_it_can_be_written()
     start = capture.prepare(selection.tables)
+    reached(Point.PREPARED)
     if position is None:
         sink.adopt(start)
+        reached(Point.ADOPTED)
     return started_anew
+
+
+def _mark(sink: Sink, name: TableName, reason: str) -> None:
+    sink.mark_unseeded(name, reason)
+    reached(Point.GAP_MARKED)
 
 
 _NOT_CAPTURED = "its changes were not captured for a while"

@@ -27,6 +27,7 @@ from ..model import (
     TableName,
     TableState,
 )
+from ..points import Point, reached
 from .as_text import keep_as_text
 from .prepare import prepare
 
@@ -67,6 +68,7 @@ def plan(capture: ChangeCapture, sink: Sink, aside: Aside) -> Selection:
             try:
                 with suppress(TableRewritten):  # what became of it, the next look will say
                     sink.begin_seed(table, capture.plan(table), after=head)
+                    reached(Point.SEED_BEGUN)
             except TableRefused as error:
                 _set_aside(sink, name, error, aside)
     return selection
@@ -117,6 +119,7 @@ def load(
         return
     generations = {name: held.generation for name, held in sink.tables().items()}
     with capture.snapshot(wanted) as snapshot, ThreadPoolExecutor(readers, "cdc-read") as pool:
+        reached(Point.SNAPSHOT_OPEN)
         work = {
             pool.submit(_load_one, capture, snapshot, sink, tables[name], chunk, generations[name]): name
             for name, planned in chunks.items()
@@ -152,10 +155,13 @@ def _load_one(
         keep_as_text(capture, sink, table, error)
         return None
     except _OUTDATED as error:
-        # What is not planned any more says nothing against the plan that there is now.
-        if sink.tables()[table.name].generation == generation and chunk in sink.chunks(table.name):
+        # What is not planned any more says nothing against the plan that there is now; nor does a chunk
+        # that another process loaded first, and then finished the seed.
+        held = sink.tables()[table.name]
+        if held.seed and held.generation == generation and chunk in sink.chunks(table.name):
             sink.mark_unseeded(table.name, str(error), in_step=True)
         return None
+    reached(Point.CHUNK_DURABLE)
     return Loaded(table.name, chunk, rows, snapshot.lsn)
 
 
@@ -169,6 +175,7 @@ def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]
         with capture.snapshot([table]) as snapshot:
             try:
                 sink.repair(table, keys, snapshot.read_keys(table, keys), at=snapshot.lsn)
+                reached(Point.REPAIRED)
             except UnfaithfulValue as error:
                 keep_as_text(capture, sink, table, error)
                 in_time = False

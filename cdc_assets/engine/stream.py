@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 from ..model import LSN, Applied, ChangeBatch, ChangeCapture, Sink
+from ..points import Point, reached
 from .watch import Watch
 
 
@@ -36,7 +37,9 @@ def stream(
             applied = Applied()
             if batch.lsn > batch.since:
                 applied = sink.apply(batch)
+                reached(Point.BATCH_DURABLE)
                 batch.ack.confirm()
+                reached(Point.BATCH_CONFIRMED)
             yield Step(batch, applied)
             for found in watch.passed(batch):
                 yield Step(ChangeBatch((), batch.lsn, batch.lsn), found)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..model import LSN, Applied, ChangeBatch, ChangeCapture, Sink, Table, TableState
+from ..points import Point, reached
 
 
 class Watch:
@@ -76,7 +77,9 @@ class Watch:
             self.learn()
             self.wants_look = True
         if self._found and batch.lsn >= self._at:
-            yield self._sink.redefine(self._certain())
+            redefined = self._sink.redefine(self._certain())
+            reached(Point.REDEFINED)
+            yield redefined
             self._found = {}
             self.learn()
         elif self._every is not None and (self.wants_look or time.monotonic() - self._looked >= self._every):

@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 
 from ..errors import CaptureError, SlotInUse
 from ..model import LSN
+from ..points import Point, reached
 from .session import Connection
 
 PLUGIN = "pgoutput"
@@ -126,6 +127,7 @@ class Slot:
         if (state := self.state()) is None:
             deadline = time.monotonic() + wait
             if self._create(wait):
+                reached(Point.SLOT_MADE)
                 self._skip_what_began_before(deadline, wait)
             state = self.state()
             assert state is not None
@@ -189,6 +191,7 @@ class Slot:
             self._connection.execute("select pg_drop_replication_slot(%s)", [self.name])
         except errors.ObjectInUse as error:
             raise in_use(self.name, self.holder()) from error
+        reached(Point.SLOT_DROPPED)
 
 
 def _see_that_it_serves(state: SlotState) -> None:

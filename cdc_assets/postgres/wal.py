@@ -31,6 +31,7 @@ from ..model import (
     TableName,
 )
 from ..pgoutput.assembler import Assembler
+from ..points import Point, reached
 from . import chunks, continuity, lag, snapshot
 from .catalog import Catalog
 from .definitions import Definitions
@@ -162,6 +163,7 @@ class WalCapture(ChangeCapture):
             if slot.has_lost_its_log() or not publication.exists():
                 slot.drop()
             publication.ensure({name: table.oid for name, table in tables.items()})
+            reached(Point.PUBLISHED)
             start = slot.ensure(wait=self.slot_wait)
         here = self._here()
         return Position(start, here.system, here.database, here.slot)

@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sysconfig
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import TypeVar
 
@@ -119,6 +121,27 @@ class Deployment:
 
     def write(self, statement: str) -> None:
         self.source.execute(statement.encode())
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Changes of every kind, all the time, until the block ends."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._write_until, args=(ended,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _write_until(self, ended: threading.Event) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as source:
+            for number in count(10_000):
+                if ended.wait(0.01):
+                    return
+                source.execute("insert into orders values (%s, 'new')", [number])
+                source.execute("update orders set status = 'paid' where id = %s", [number - 5])
+                source.execute("delete from orders where id = %s", [number - 50])
 
     def held(self) -> dict[int, str]:
         rows = self.pipeline.sink.read(ORDERS).to_pylist()

@@ -5,7 +5,9 @@ The whole of it in real processes: seeded, streamed, and taken up again whatever
 from __future__ import annotations
 
 import os
+import random
 import signal
+import time
 from collections.abc import Iterator
 
 import dagster as dg
@@ -70,6 +72,20 @@ def test_when_worker_and_code_server_are_killed_the_run_is_declared_failed_and_r
 
     assert running.arrives(1004)
     assert running.status(run_id) is dg.DagsterRunStatus.FAILURE
+
+
+def test_workers_killed_at_any_moment_lose_nothing_and_double_nothing(running):
+    chance = random.Random(5)
+    with running.writing():
+        for _ in range(4):
+            run_id = running.streaming_run()
+            time.sleep(chance.uniform(0, 3))
+            os.kill(running.worker(run_id), signal.SIGKILL)
+            eventually(lambda run_id=run_id: running.status(run_id) is dg.DagsterRunStatus.FAILURE)
+            # After runs that failed soon, the supervisor would wait, twice as long each time.
+            running.instance.delete_run(run_id)
+
+    assert running.equal()
 
 
 def test_after_all_that_both_sides_are_equal_and_one_run_streams(running):

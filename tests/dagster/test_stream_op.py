@@ -10,9 +10,10 @@ import time
 import dagster as dg
 import pytest
 from deployed import ITEMS, MIRROR, NAMES, Deployed, configured, said, values
-from proxy import Proxy
 from streaming import active_pid, followed, streaming
 from wal_captures import confirmed, eventually
+
+from cdc_assets.testing.proxy import Proxy
 
 SHORT = {"max_run_seconds": 2, "emit_every": 1}
 

@@ -111,6 +111,17 @@ def test_a_table_that_was_altered_since_it_was_planned_is_planned_again(capture,
     assert planned.rows(NAME) == {(1,): {"id": 1, "name": "a", "body": "", "note": "new"}}
 
 
+def test_a_chunk_that_another_process_was_done_with_does_not_have_a_finished_seed_planned_again(
+    capture, planned
+):
+    """Two processes that read the same chunks, and one of them is late."""
+    chunks = engine.unloaded(planned)
+    list(engine.catch_up(capture, planned))
+
+    assert list(engine.load(capture, planned, capture.tables, chunks)) == []
+    assert (state(planned), planned.tables()[NAME].generation) == (TableState.SEEDED, 1)
+
+
 def test_a_copy_stays_in_step_while_its_new_seed_turns_out_to_be_outdated(capture, sink):
     list(engine.catch_up(capture, sink))
     sink.mark_unseeded(NAME, "asked for", in_step=True)

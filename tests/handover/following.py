@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from cdc_assets.engine.unattended import Patience
 from cdc_assets.model import Sink
 from cdc_assets.postgres.wal import WalCapture
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
+from cdc_assets.testing.program import Program
 
 CONFIG = """
 name: {name}
@@ -40,30 +39,22 @@ class Followed:
     """A pipeline that other processes run; `sink` is what they write."""
 
     def __init__(self, dsn: str, path: Path, name: str, chunk_bytes: int = 16_000) -> None:
-        self._dsn = dsn
-        self._config = path.parent / "cdc.yaml"
-        self._config.write_text(CONFIG.format(name=name, path=path, chunk_bytes=chunk_bytes))
-        self._output = path.parent / "output"
+        config = path.parent / "cdc.yaml"
+        config.write_text(CONFIG.format(name=name, path=path, chunk_bytes=chunk_bytes))
+        self._program = Program(config, {"FOLLOWED_DSN": dsn})
         self.sink = DuckDBSink(path, name, lock_timeout=30)
 
     @contextmanager
     def process(self) -> Iterator[subprocess.Popen[bytes]]:
         """`sync --follow`; killed at the end of the block if it still runs."""
-        command = [sys.executable, "-c", "from cdc_assets.cli import main; main()", "sync", "--follow"]
-        environment = os.environ | {"FOLLOWED_DSN": self._dsn}
-        with (
-            self._output.open("ab") as output,
-            subprocess.Popen(
-                [*command, "--config", str(self._config)], env=environment, stdout=output, stderr=output
-            ) as process,
-        ):
+        with self._program.start("sync", "--follow") as process:
             try:
                 yield process
             finally:
                 process.kill()
 
     def said(self) -> str:
-        return self._output.read_text()
+        return self._program.said()
 
 
 class Unattended:

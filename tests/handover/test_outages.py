@@ -16,7 +16,6 @@ import psycopg
 import pytest
 from concurrent_writers import TABLES, set_up, writing
 from following import Followed, Unattended
-from proxy import Proxy
 from psycopg.conninfo import make_conninfo
 from wal_captures import capture, eventually
 
@@ -26,6 +25,7 @@ from cdc_assets.postgres.wal import WalCapture
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 from cdc_assets.sinks.memory import MemorySink
 from cdc_assets.testing import PostgresServer
+from cdc_assets.testing.proxy import Proxy
 
 SAME = dict.fromkeys(TABLES, Differences(0, 0))
 MUCH = "insert into emptied (body) select repeat(md5(i::text), 30) from generate_series(1, 9000) i"

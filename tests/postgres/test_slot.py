@@ -158,6 +158,23 @@ def test_to_prepare_again_does_not_move_the_slot(newest_dsn, observer):
     assert confirmed(observer, mine.slot) == start.lsn
 
 
+def test_what_is_written_between_the_first_copy_and_the_first_stream_is_there(newest_dsn, observer):
+    """The slot keeps it since before the snapshot was taken, not only since it is read for the first time."""
+    observer.execute("insert into items values (1, 'read'), (2, 'read')")
+    mine, sink = capture(newest_dsn), MemorySink()
+    engine.prepare(mine, sink)
+    tables = engine.plan(mine, sink, {}).tables
+    list(engine.load(mine, sink, tables, engine.unloaded(sink)))
+    observer.execute(
+        "update items set body = 'written' where id = 2; insert into items values (3, 'written')"
+    )
+
+    list(engine.stream(mine, sink, until=mine.head()))
+
+    rows = sink.read(TableName("public", "items")).to_pylist()
+    assert {row["id"]: row["body"] for row in rows} == {1: "read", 2: "written", 3: "written"}
+
+
 def test_a_seed_does_not_move_the_slot(newest_dsn, observer):
     mine, sink = capture(newest_dsn), MemorySink()
     engine.prepare(mine, sink)

@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from ...errors import SinkError, SinkFull
+from ...points import Point, reached
 from .turns import in_turn
 
 ALIAS = "destination"
@@ -105,6 +106,7 @@ class DuckDBFile:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+            reached(Point.COMMITTED)
 
     @contextmanager
     def reading(self) -> Iterator[Transaction | None]:

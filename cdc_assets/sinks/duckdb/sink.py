@@ -28,6 +28,7 @@ from ...model import (
     TableName,
     TableState,
 )
+from ...points import Point, reached
 from .audit import DuckDBAudit
 from .file import DuckDBFile, Transaction, named, quoted
 from .quarantine import Policy, Quarantine, count, entries, place
@@ -184,6 +185,7 @@ class DuckDBSink(Sink):
             state.chunk_loaded(table.name, chunk, at, count)
             last = max(record.snapshot_lsn, at) if table.key else at
             state.save(replace(record, snapshot_lsn=last))
+            reached(Point.CHUNK_WRITTEN)
             return count
 
     def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
@@ -225,7 +227,9 @@ class DuckDBSink(Sink):
                     taking.take(unseen)
             lsn = max(position.lsn, batch.lsn)
             state.advance(lsn, batch.committed_at)
-            return taking.finish(lsn)
+            applied = taking.finish(lsn)
+            reached(Point.BATCH_WRITTEN)
+            return applied
 
     def redefine(self, tables: Iterable[Table]) -> Applied:
         return without_refused(partial(self._redefine, list(tables)))

@@ -19,6 +19,7 @@ from ...model import (
     TableState,
     evolution,
 )
+from ...points import Point, reached
 from .doubles import Doubles
 from .evolve import evolve
 from .file import Transaction, named, quoted
@@ -206,6 +207,7 @@ class Taking:
             seed.replace_copy()
             self._quarantine(record.name).clear()
             self._drop_copies_under_other_names(record)
+            reached(Point.SEED_IN_PLACE)
         self._save(record.seeded(lsn))
         return True
 

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
 import psycopg
-from psycopg.conninfo import make_conninfo
 
 from ... import engine
 from ...errors import CaptureError
@@ -20,14 +19,12 @@ from ...model import Sink
 from ...postgres.patterns import Patterns
 from ...postgres.wal import WalCapture
 from .copies import copies
-from .differences import Connection, Difference, differences
+from .differences import Difference, differences
 from .history import History, Stage, Step
+from .session import connected, run, sending_in_progress, shared
 
-_STREAMING_IMMEDIATE_SINCE = 16_00_00
-_ATTEMPTS = 10
 _PATIENCE = 60.0
 """Seconds that catching up may take; it takes less than one."""
-_SESSION = "set lock_timeout = '2s'; set deadlock_timeout = '100ms'; set client_min_messages = 'error'"
 
 
 class TooLong(Exception):
@@ -70,14 +67,6 @@ class Conditions:
         )
 
 
-def _sending_in_progress(dsn: str) -> str:
-    """https://www.postgresql.org/docs/current/runtime-config-developer.html"""
-    with psycopg.connect(dsn) as connection:
-        may_be_told = connection.info.server_version >= _STREAMING_IMMEDIATE_SINCE
-    small, at_once = "logical_decoding_work_mem=64kB", "debug_logical_replication_streaming=immediate"
-    return make_conninfo(dsn, options=f"-c {at_once if may_be_told else small}")
-
-
 def play(history: History, dsn: str, sink: Sink, conditions: Conditions) -> list[Difference]:
     """Make `history` happen in an empty database; what the copies then lack or have too much.
 
@@ -85,13 +74,13 @@ def play(history: History, dsn: str, sink: Sink, conditions: Conditions) -> list
     the source then holds is right.
     """
     player = _Player(history, dsn, sink, conditions)
-    with player.connected() as source:
-        player.run(source, history.at(Stage.BEFORE))
+    with connected(dsn) as source:
+        run(source, history.at(Stage.BEFORE))
         if conditions.early and (found := player.caught_up()):
             return found
         if conditions.writers == 1 and not conditions.follow:
             for step in history.at(Stage.DURING):
-                player.run(source, [step])
+                run(source, [step])
                 if step.sync and (found := player.caught_up()):
                     return found
         else:
@@ -103,7 +92,7 @@ class _Player:
     def __init__(self, history: History, dsn: str, sink: Sink, conditions: Conditions) -> None:
         self._history, self._dsn, self._sink = history, dsn, sink
         name = str(psycopg.conninfo.conninfo_to_dict(dsn)["dbname"])
-        conninfo = _sending_in_progress(dsn) if conditions.in_progress else dsn
+        conninfo = sending_in_progress(dsn) if conditions.in_progress else dsn
         self._capture = WalCapture(
             name=name,
             conninfo=lambda: conninfo,
@@ -114,22 +103,9 @@ class _Player:
             held_bytes=conditions.held_bytes,
         )
 
-    @contextmanager
-    def connected(self) -> Iterator[Connection]:
-        with psycopg.connect(self._dsn, autocommit=True) as connection:
-            connection.execute(_SESSION)
-            yield connection
-
-    def run(self, source: Connection, steps: Sequence[Step]) -> None:
-        for step in steps:
-            for _ in range(_ATTEMPTS if step.defines else 1):
-                refused = _done(source, step)
-                if not any(isinstance(error, _MEETINGS) for error in refused):
-                    break
-
     def caught_up(self) -> list[Difference]:
         self._catch_up()
-        with self.connected() as source:
+        with connected(self._dsn) as source:
             return differences(source, copies(self._sink))
 
     def _catch_up(self) -> None:
@@ -141,7 +117,7 @@ class _Player:
     def beside(self, conditions: Conditions) -> None:
         """Writers, each in a thread of its own, while this one mirrors."""
         failures: list[BaseException] = []
-        shares = _shared(self._history.at(Stage.DURING), conditions.writers)
+        shares = shared(self._history.at(Stage.DURING), conditions.writers)
         threads = [
             threading.Thread(
                 target=_noting(failures, self._write), args=(share, conditions.pace), daemon=True
@@ -167,9 +143,9 @@ class _Player:
             raise failures[0]
 
     def _write(self, steps: Sequence[Step], pace: float) -> None:
-        with self.connected() as source:
+        with connected(self._dsn) as source:
             for step in steps:
-                self.run(source, [step])
+                run(source, [step])
                 time.sleep(pace)
 
 
@@ -191,32 +167,3 @@ def _noting(failures: list[BaseException], run: Callable[..., None]) -> Callable
             failures.append(error)
 
     return noted
-
-
-def _shared(steps: Sequence[Step], writers: int) -> list[list[Step]]:
-    """Dealt out in turn; but what later steps rely on is done by one, in order."""
-    shares: list[list[Step]] = [[] for _ in range(writers)]
-    for number, step in enumerate(steps):
-        shares[0 if step.defines else number % writers].append(step)
-    return shares
-
-
-def _done(source: Connection, step: Step) -> list[psycopg.Error]:
-    """What PostgreSQL refused."""
-    refused = []
-    for statement in step.statements:
-        try:
-            source.execute(statement.encode())
-        except psycopg.errors.SyntaxError:
-            raise
-        except psycopg.Error as error:
-            if source.closed:
-                raise
-            refused.append(error)
-    with suppress(psycopg.Error):
-        source.execute("rollback" if source.info.transaction_status else "select")
-    return refused
-
-
-_MEETINGS = (psycopg.errors.DeadlockDetected, psycopg.errors.LockNotAvailable)
-"""Of two writers."""

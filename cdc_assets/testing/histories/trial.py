@@ -13,7 +13,7 @@ from .history import History
 from .kinds import Features
 from .play import Conditions, play
 
-_POSTGRESQL_S_OWN = ("could not map filenode", "unexpected duplicate for tablespace")
+POSTGRESQL_S_OWN = ("could not map filenode", "unexpected duplicate for tablespace")
 """The server fails at decoding its own log, now and then, where tables are written anew. It says so
 to any reader of the slot, and a copy that stops there says nothing against the copy."""
 
@@ -53,7 +53,7 @@ class Trial:
             try:
                 found = play(self.history, dsn, sink, self.conditions)
             except Exception as error:
-                if any(words in str(error) for words in _POSTGRESQL_S_OWN):
+                if any(words in str(error) for words in POSTGRESQL_S_OWN):
                     return Verdict(())
                 said = f"{type(error).__name__}: {error}"
                 return Verdict((said,), "".join(traceback.format_exception(error)))
