@@ -22,7 +22,7 @@ from ..config import load
 from ..errors import CdcError, ConfigError
 from ..pipeline import Pipeline, build
 from ..testing import PostgresServer
-from ..testing.signals import ENDS
+from ..testing.signals import ENDS, undisturbed
 from . import traffic
 from .instance import make_instance
 from .processes import Programs
@@ -123,10 +123,11 @@ class Stage:
             time.sleep(1)
 
     def _put_up(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="cdc-demo-"))
-        self._down.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self._server = PostgresServer(settings={"max_wal_size": "1GB"})
-        self._down.callback(self._server.remove)
+        with undisturbed():  # what is made is also known to be there
+            self.folder = Path(tempfile.mkdtemp(prefix="cdc-demo-"))
+            self._down.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._server = PostgresServer(settings={"max_wal_size": "1GB"})
+            self._down.callback(self._server.remove)
         self._programs = Programs(self.folder)
         self._down.callback(self._programs.stop_all)
         for name in _LOCATION:

@@ -16,7 +16,6 @@ from cdc_assets.config import CdcConfig, parse
 from cdc_assets.dagster.names import Names
 from cdc_assets.model import TableName
 from cdc_assets.pipeline import Pipeline, build
-from cdc_assets.sinks.duckdb.sink import DuckDBSink
 
 NAMES = Names("shop")
 ORDERS = TableName("public", "orders")
@@ -143,6 +142,9 @@ class Deployed:
 
     def by_hand(self, statement: str) -> None:
         """What somebody does in the file, in which `destination` is what it is called."""
+        # Only here: that definitions load without it is tested from this module, too.
+        from cdc_assets.sinks.duckdb.sink import DuckDBSink
+
         sink = self.pipeline.sink
         assert isinstance(sink, DuckDBSink)
         with sink.file.writing() as transaction:
