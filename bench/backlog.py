@@ -79,7 +79,7 @@ def many(ground: Ground) -> Result:
 
 
 def _measured(ground: Ground, before: Sequence[str], work: Sequence[str]) -> Iterator[Round]:
-    ground.run(*before)
+    ground.run(*before, "vacuum analyze streamed")
     return _rounds(ground, "stream", ["public.streamed"], work)
 
 

@@ -50,11 +50,11 @@ def mixed(name: str, held: int, changes: int, at_once: int) -> Iterator[str]:
     for number in range(changes // at_once):
         # A prime number of steps, so that no row is hit twice.
         nth = f"({number * at_once} + n) * 7919::bigint % {held}"
-        rows = f"array(select {nth} from generate_series({{}}, {{}}) n)"
+        rows = f"(select {nth} from generate_series({{}}, {{}}) n)"
         half, fifth = at_once // 2, at_once // 5
         yield (
-            f"begin; update {name} set amount = amount + 1, status = 'sent' where id = any("
-            f"{rows.format(1, half)}); delete from {name} where id = any("
-            f"{rows.format(half + 1, half + fifth)}); "
+            f"begin; update {name} set amount = amount + 1, status = 'sent' where id in "
+            f"{rows.format(1, half)}; delete from {name} where id in "
+            f"{rows.format(half + 1, half + fifth)}; "
             f"{insert(name, held + number * at_once, at_once - half - fifth)}; commit"
         )

@@ -143,7 +143,7 @@ class Batch(_Model):
 
     max_bytes: ByteSize = ByteSize(32 << 20)
     """Of log. A transaction is never divided, so a batch can be larger."""
-    max_delay: Duration = 0.5
+    max_delay: Duration = 0.1
     """How long a change waits for others to share its batch."""
 
 
