@@ -44,17 +44,27 @@ _STREAMING_SINCE = 14_00_00
 _IN_PROGRESS = "proto_version '2', streaming 'on'"
 """https://www.postgresql.org/docs/current/protocol-logical-replication.html"""
 
+_INTERNAL = "XX000"
 _IN_USE = "55006"
 _FINAL = ("42", "22", "55", "58", "XX")
 """Classes of SQLSTATE that trying again does not mend: a missing publication, lost log, a bug.
 https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 
+class NotInProgress(CaptureError):
+    """The server failed at a transaction that it was to send in progress. What is rolled back of it can name
+    a table file that the catalog never had; sent after its commit, it is passed over."""
+
+
 class Receiver:
     """One reader of one slot. What is confirmed only ever moves forward."""
 
-    def __init__(self, connection: Connection, slot_name: str, publication: str) -> None:
+    def __init__(
+        self, connection: Connection, slot_name: str, publication: str, *, in_progress: bool
+    ) -> None:
+        """`in_progress`: have large transactions sent while they are, if the server can."""
         self._connection = connection
+        self._may_stream = in_progress and connection.info.server_version >= _STREAMING_SINCE
         self._slot, self._publication = slot_name, publication
         self._confirmed = LSN(0)
         """Nothing yet, which leaves the slot where it is. What another consumer confirmed until a moment
@@ -80,10 +90,9 @@ class Receiver:
             ).fetchone() or (0,)
         self._interval = min(_STATUS_INTERVAL, timeout / 3000) if timeout else _STATUS_INTERVAL
         self._patience = max(timeout / 1000, 3 * self._interval)
-        may_stream = self._connection.info.server_version >= _STREAMING_SINCE
         command = sql.SQL("START_REPLICATION SLOT {} LOGICAL 0/0 ({}, publication_names {})").format(
             sql.Identifier(self._slot),
-            sql.SQL(_IN_PROGRESS if may_stream else "proto_version '1'"),
+            sql.SQL(_IN_PROGRESS if self._may_stream else "proto_version '1'"),
             sql.Literal(sql.Identifier(self._publication).as_string(self._connection)),
         )
         try:
@@ -97,6 +106,8 @@ class Receiver:
         if error.sqlstate == _IN_USE:
             return slot.in_use(self._slot, str(error).rpartition("is active for ")[2] or None)
         said = f"the stream from slot {self._slot} ended: {error}"
+        if error.sqlstate == _INTERNAL and self._may_stream:
+            return NotInProgress(said)
         if error.sqlstate.startswith(_FINAL):
             return CaptureError(
                 said,

@@ -40,7 +40,7 @@ from .generated import computing
 from .patterns import Patterns
 from .preflight import Finding, findings
 from .publication import Publication, Published
-from .receiver import Receiver
+from .receiver import NotInProgress, Receiver
 from .session import Connection, connect, session
 from .slot import Slot, in_use
 from .treatment import AS_IT_IS, Treatment
@@ -223,7 +223,16 @@ class WalCapture(ChangeCapture):
     def live(
         self, *, until: LSN | None = None, held: Mapping[int, Table] = MappingProxyType({})
     ) -> Generator[ChangeBatch, None, None]:
-        receiver, start = self._stream()
+        try:
+            yield from self._live(until, held, in_progress=True)
+        except NotInProgress:
+            # Again from what is confirmed; the sink knows what it has.
+            yield from self._live(until, held, in_progress=False)
+
+    def _live(
+        self, until: LSN | None, held: Mapping[int, Table], *, in_progress: bool
+    ) -> Generator[ChangeBatch, None, None]:
+        receiver, start = self._stream(in_progress)
         with closing(receiver):
             definitions = Definitions(self.conninfo, self._catalog, self.patterns, held)
             compute = computing(self.conninfo)
@@ -269,12 +278,13 @@ class WalCapture(ChangeCapture):
                 receiver.ask()
                 asked = now
 
-    def _stream(self) -> tuple[Receiver, LSN]:
+    def _stream(self, in_progress: bool) -> tuple[Receiver, LSN]:
         """Start to stream, waiting a while for a slot that is in use."""
         deadline = time.monotonic() + self.takeover_wait
         while True:
             self._confirmed()  # which says better than the stream would what is wrong with the slot
-            receiver = Receiver(connect(self.conninfo(), replication="database"), self.slot, self.publication)
+            connection = connect(self.conninfo(), replication="database")
+            receiver = Receiver(connection, self.slot, self.publication, in_progress=in_progress)
             try:
                 receiver.start()
                 # Asked only now that nobody else can confirm anything.
