@@ -113,4 +113,4 @@ def test_the_roles_privileges_are_enough(newest_dsn: str, path: Path) -> None:
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_in_the_readme_is_python(code: str) -> None:
-    compile(code, "README.md", "exec")
+    assert compile(code, "README.md", "exec").co_names

@@ -155,11 +155,8 @@ def _load_one(
         keep_as_text(capture, sink, table, error)
         return None
     except _OUTDATED as error:
-        # What is not planned any more says nothing against the plan that there is now; nor does a chunk
-        # that another process loaded first, and then finished the seed.
-        held = sink.tables()[table.name]
-        if held.seed and held.generation == generation and chunk in sink.chunks(table.name):
-            sink.mark_unseeded(table.name, str(error), in_step=True)
+        if chunk in sink.chunks(table.name):
+            _plan_again(sink, table.name, generation, error)
         return None
     reached(Point.CHUNK_DURABLE)
     return Loaded(table.name, chunk, rows, snapshot.lsn)
@@ -168,6 +165,7 @@ def _load_one(
 def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]) -> bool:
     """Read again the rows that a seed cannot be finished without; False if one is to be planned again."""
     in_time = True
+    generations = {name: held.generation for name, held in sink.tables().items()}
     for name, keys in sink.missing().items():
         if name not in tables:
             continue  # it is no longer there, or no longer wanted
@@ -180,9 +178,17 @@ def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]
                 keep_as_text(capture, sink, table, error)
                 in_time = False
             except _OUTDATED as error:
-                sink.mark_unseeded(name, str(error), in_step=True)
+                _plan_again(sink, name, generations[name], error)
                 in_time = False
     return in_time
+
+
+def _plan_again(sink: Sink, name: TableName, generation: int, error: CdcError) -> None:
+    """But for what became of the seed meanwhile: that it is outdated says nothing against another one that
+    has begun, nor against the copy, if another process has finished it."""
+    held = sink.tables()[name]
+    if held.seed and held.generation == generation:
+        sink.mark_unseeded(name, str(error), in_step=True)
 
 
 _OUTDATED = (TableRewritten, SeedOutdated)

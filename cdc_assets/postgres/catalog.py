@@ -32,7 +32,7 @@ class Catalog:
         published: Mapping[TableName, Published],
         treatments: Mapping[TableName, Treatment] = MappingProxyType({}),
     ) -> None:
-        self._connection, self._published, self._treatments = connection, published, treatments
+        self._connection, self.published, self._treatments = connection, published, treatments
 
     @cached_property
     def _types(self) -> UserTypes:
@@ -75,7 +75,7 @@ class Catalog:
 
     def sent(self, relation: CatalogEntry) -> list[CatalogColumn]:
         """The columns whose values are in the log, or would be."""
-        published = self._published.get(relation.table_name)
+        published = self.published.get(relation.table_name)
         if published is None or published.columns is None:
             return [column for column in relation.columns if self._would_be_sent(column)]
         return [column for column in relation.columns if column.name in published.columns]
@@ -87,7 +87,7 @@ class Catalog:
 
     def computed(self, relation: CatalogEntry) -> list[CatalogColumn]:
         """The generated columns whose values are not, and follow from what is."""
-        published = self._published.get(relation.table_name)
+        published = self.published.get(relation.table_name)
         if published and published.chosen:
             return []
         sent = self.sent(relation)
@@ -99,7 +99,7 @@ class Catalog:
         ]
 
     def _evidence(self, relation: CatalogEntry, kept: Sequence[CatalogColumn]) -> Evidence:
-        published = self._published.get(relation.table_name)
+        published = self.published.get(relation.table_name)
         oids = [column.oid for column in kept]
         row_filter = (published.row_filter if published else None) or ""
         return Evidence(

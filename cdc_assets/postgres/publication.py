@@ -100,11 +100,11 @@ class Publication:
         if missing := sorted(set(tables) - set(self.tables())):
             self._run(self._add(missing), {name: tables[name] for name in missing})
 
-    def out_of_reach(self, tables: Mapping[TableName, int]) -> list[TableName]:
-        """Those of `tables`, with their OIDs, that are not published, and that this role may not add."""
-        missing = {oid: name for name, oid in tables.items() if name not in self.tables()}
-        found = self._connection.execute(_NOT_OURS, {"oids": [*missing], "publication": self.name})
-        return sorted(missing[oid] for (oid,) in found)
+    def out_of_reach(self, missing: Mapping[TableName, int]) -> list[TableName]:
+        """Those of the tables that it lacks, with their OIDs, that this role may not add."""
+        names = {oid: name for name, oid in missing.items()}
+        found = self._connection.execute(_NOT_OURS, {"oids": [*names], "publication": self.name})
+        return sorted(names[oid] for (oid,) in found)
 
     def drop(self) -> None:
         self._run(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(self._identifier))

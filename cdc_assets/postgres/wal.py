@@ -63,7 +63,7 @@ class WalCapture(ChangeCapture):
     """Tables that the configuration says more of, elsewhere: they have to be there too."""
     batch_bytes: int = 32 << 20
     """Log received that makes a batch, whether or not `batch_delay` is over."""
-    batch_delay: float = 0.5
+    batch_delay: float = 0.1
     """Seconds a change waits for others to share its batch."""
     held_bytes: int = 8 << 20
     """Log of one transaction that is held in memory, and decoded at once; what is more goes to disk."""
@@ -100,22 +100,28 @@ class WalCapture(ChangeCapture):
                         raise
                     if entry.kind in "rp":
                         set_aside[name] = f"{entry.obstacle() or error} ({error.hint})"
-            set_aside |= self._not_published(connection, tables)
-            return Selection({n: table for n, table in tables.items() if n not in set_aside}, set_aside)
+            for name, reason in self._out_of_reach(connection, tables.keys() - catalog.published, tables):
+                del tables[name]
+                set_aside[name] = reason
+            return Selection(tables, set_aside)
 
-    def _not_published(
-        self, connection: Connection, tables: Mapping[TableName, Table]
-    ) -> dict[TableName, str]:
-        """Tables that happen to match a pattern, whose changes only their owner can have captured."""
+    def _out_of_reach(
+        self, connection: Connection, missing: Collection[TableName], tables: Mapping[TableName, Table]
+    ) -> list[tuple[TableName, str]]:
+        """Of the tables that are not published, those that happen to match a pattern, and whose changes
+        only their owner can have captured; and what is said of each."""
         publication = Publication(connection, self.publication)
-        if not publication.exists():
-            return {}  # they are all waited for, and `prepare` says so
-        matched = {name: table.oid for name, table in tables.items() if name not in self.patterns.named}
-        return {
-            name: f"publication {publication.name} lacks it, and this role may not add to that (run as the "
-            f"table's owner:  {publication.statement([name])};)"
+        matched = {name: tables[name].oid for name in missing if name not in self.patterns.named}
+        if not matched or not publication.exists():
+            return []  # before there is one, they are all waited for, and `prepare` says so
+        return [
+            (
+                name,
+                f"publication {publication.name} lacks it, and this role may not add to that (run as the "
+                f"table's owner:  {publication.statement([name])};)",
+            )
             for name in publication.out_of_reach(matched)
-        }
+        ]
 
     def _catalog(self, connection: Connection) -> Catalog:
         return Catalog(connection, Publication(connection, self.publication).tables(), self.mentioned)
@@ -225,9 +231,11 @@ class WalCapture(ChangeCapture):
     ) -> Generator[ChangeBatch, None, None]:
         try:
             yield from self._live(until, held, in_progress=True)
+            return
         except NotInProgress:
-            # Again from what is confirmed; the sink knows what it has.
-            yield from self._live(until, held, in_progress=False)
+            pass
+        # Again from what is confirmed; the sink knows what it has.
+        yield from self._live(until, held, in_progress=False)
 
     def _live(
         self, until: LSN | None, held: Mapping[int, Table], *, in_progress: bool

@@ -136,9 +136,13 @@ def test_a_translator_has_the_last_word_on_every_asset(deployed):
 
 
 def test_two_pipelines_can_be_merged(tmp_path, newest_dsn, deployed):
-    other = configured(tmp_path, newest_dsn, name="other")
+    other = build_cdc_definitions(configured(tmp_path, newest_dsn, name="other"))
 
-    dg.Definitions.validate_loadable(dg.Definitions.merge(deployed.defs, build_cdc_definitions(other)))
+    merged = dg.Definitions.merge(deployed.defs, other)
+
+    dg.Definitions.validate_loadable(merged)
+    assert keys(merged) == keys(deployed.defs) | keys(other)
+    assert keys(deployed.defs).isdisjoint(keys(other))
 
 
 # Loading
@@ -175,7 +179,10 @@ def test_the_destination_is_looked_for_where_runs_are(tmp_path):
     destination = {"type": "duckdb", "path": {"env": "NOT_SET_WHERE_DEFINITIONS_ARE_LOADED"}}
     config = configured(tmp_path, NOWHERE, destination=destination)
 
-    dg.Definitions.validate_loadable(build_cdc_definitions(config))
+    defs = build_cdc_definitions(config)
+
+    dg.Definitions.validate_loadable(defs)
+    assert "shop/public/orders" in keys(defs)
 
 
 def test_what_was_seen_is_remembered_without_values_or_secrets(tmp_path, deployed):

@@ -177,6 +177,23 @@ def test_a_table_that_was_altered_before_it_was_repaired_is_planned_again(captur
     assert state(incomplete) is TableState.SEEDED
 
 
+def test_rows_that_another_process_has_read_again_do_not_have_a_finished_seed_planned_again(
+    capture, incomplete, monkeypatch
+):
+    """It gets there between the look for what is missing and the snapshot."""
+    ours = capture.snapshot
+
+    def late(tables):
+        monkeypatch.undo()
+        list(engine.catch_up(capture, incomplete))
+        return ours(tables)
+
+    monkeypatch.setattr(capture, "snapshot", late)
+    engine.repair(capture, incomplete, capture.tables)
+
+    assert (state(incomplete), incomplete.tables()[NAME].generation) == (TableState.SEEDED, 1)
+
+
 def test_a_table_of_the_same_name_that_is_another_is_seeded_anew(capture, planned):
     capture.tables[NAME] = replace(ITEMS, oid=99_999)
 

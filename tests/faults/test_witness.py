@@ -64,7 +64,7 @@ def test_it_finds_what_is_confirmed_and_not_held(source, witness, newest_dsn):
     source.execute("create table bank.more (id int primary key)")
     source.execute("select pg_replication_slot_advance(%s, pg_current_wal_lsn())", [slot])
 
-    eventually(lambda: any("is confirmed, and the destination is at" in wrong for wrong in witness.wrong))
+    assert eventually(lambda: found(witness, "is confirmed, and the destination is at"))
 
 
 def test_it_finds_what_is_confirmed_moving_back(source, sink, witness, newest_dsn):
@@ -77,11 +77,15 @@ def test_it_finds_what_is_confirmed_moving_back(source, sink, witness, newest_ds
     source.execute("select pg_drop_replication_slot(%s)", [mine.slot])
     source.execute("select pg_copy_logical_replication_slot('earlier', %s)", [mine.slot])
 
-    eventually(lambda: any("was confirmed, and now it is" in wrong for wrong in witness.wrong))
+    assert eventually(lambda: found(witness, "was confirmed, and now it is"))
 
 
 def test_it_finds_half_a_transfer(sink, witness):
     with sink.file.writing() as transaction:
         transaction.run("UPDATE destination.bank.account_a SET balance = balance - 1 WHERE id = 1")
 
-    eventually(lambda: any("where there are always" in wrong for wrong in witness.wrong))
+    assert eventually(lambda: found(witness, "where there are always"))
+
+
+def found(witness: Witness, said: str) -> list[str]:
+    return [wrong for wrong in witness.wrong if said in wrong]

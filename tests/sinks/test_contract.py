@@ -1227,42 +1227,45 @@ def test_a_copy_under_an_old_name_takes_no_changes_and_goes_when_the_new_one_is_
     assert copy(sink, RENAMED) == {1: ("a", ""), 2: ("b", "")}
 
 
-def test_tables_that_swapped_names_take_their_changes_in_the_copy_and_in_the_new_one(sink):
-    """The old copy of each is under the name it had, and follows the stream."""
+EVENTS_NOW = replace(ITEMS, name=EVENTS.name)
+ITEMS_NOW = replace(KEYED_EVENTS, name=NAME)
+"""After the two have swapped their names."""
+
+
+@pytest.fixture
+def swapped(sink: Sink) -> Sink:
+    """The old copy of each is under the name it had, and follows the stream; the seed of one has begun."""
     seed(sink, (1, "a", ""))
     seed(sink, ("z", ""), of=KEYED_EVENTS, at=210)
     for name in (NAME, EVENTS.name):
         sink.mark_unseeded(name, "asked for", in_step=True)
-    events = replace(ITEMS, name=EVENTS.name)
-    begin(sink, of=events, after=210)
-    load(sink, ONE, (1, "a", ""), at=220, of=events)
-
-    apply(sink, commit(300, insert(2, "b", "", into=events)))
-
-    assert sink.is_seeded(EVENTS.name)
-    assert copy(sink, EVENTS) == {1: ("a", ""), 2: ("b", "")}
+    begin(sink, of=EVENTS_NOW, after=210)
+    return sink
 
 
-def test_the_seed_of_a_table_that_took_a_name_is_not_disturbed_by_the_copy_of_the_one_that_had_it(sink):
-    seed(sink, (1, "a", ""))
-    seed(sink, ("z", ""), of=KEYED_EVENTS, at=210)
-    for name in (NAME, EVENTS.name):
-        sink.mark_unseeded(name, "asked for", in_step=True)
-    events, items = replace(ITEMS, name=EVENTS.name), replace(KEYED_EVENTS, name=NAME)
-    begin(sink, of=events, after=210)
-    begin(sink, of=items, after=210)
+def test_tables_that_swapped_names_take_their_changes_in_the_copy_and_in_the_new_one(swapped):
+    load(swapped, ONE, (1, "a", ""), at=220, of=EVENTS_NOW)
 
-    applied = apply(sink, commit(300, insert(2, "b", "")))
-    assert (applied.unseeded, copy(sink)) == ({}, {1: ("a", ""), 2: ("b", "")})
+    apply(swapped, commit(300, insert(2, "b", "", into=EVENTS_NOW)))
 
-    load(sink, ONE, (1, "a", ""), (2, "b", ""), at=310, of=events)
-    apply(sink, upto=310)
-    load(sink, ONE, ("z", ""), at=320, of=items)
-    applied = apply(sink, upto=320)
+    assert swapped.is_seeded(EVENTS.name)
+    assert copy(swapped, EVENTS) == {1: ("a", ""), 2: ("b", "")}
+
+
+def test_the_seed_of_a_table_that_took_a_name_is_not_disturbed_by_the_copy_of_the_one_that_had_it(swapped):
+    begin(swapped, of=ITEMS_NOW, after=210)
+
+    applied = apply(swapped, commit(300, insert(2, "b", "")))
+    assert (applied.unseeded, copy(swapped)) == ({}, {1: ("a", ""), 2: ("b", "")})
+
+    load(swapped, ONE, (1, "a", ""), (2, "b", ""), at=310, of=EVENTS_NOW)
+    apply(swapped, upto=310)
+    load(swapped, ONE, ("z", ""), at=320, of=ITEMS_NOW)
+    applied = apply(swapped, upto=320)
 
     assert applied.seeded == (NAME,)
-    assert copy(sink, EVENTS) == {1: ("a", ""), 2: ("b", "")}
-    assert copy(sink) == {"z": ("",)}
+    assert copy(swapped, EVENTS) == {1: ("a", ""), 2: ("b", "")}
+    assert copy(swapped) == {"z": ("",)}
 
 
 def test_a_table_without_a_copy_cannot_be_read(sink):

@@ -170,22 +170,16 @@ class Seed:
         self.drop()
 
     def merge_into_copy(self, quarantine: Quarantine) -> None:
-        """Put the loaded rows, where they are newer, into the copy, which followed the stream meanwhile."""
+        """Put the loaded rows into the copy, which followed the stream, unless it has newer ones."""
         transaction, equal = self._transaction, same_key("t", "l", self._table.key)
         transaction.run(
             f"DELETE FROM {self.loaded} l USING {self.delta} d "
             f"WHERE {same_key('l', 'd', self._table.key)} AND l.{LSN_COLUMN} < d.{LSN_COLUMN}"
         )
-        # A row that somebody put there by hand has no LSN.
-        transaction.run(
-            f"DELETE FROM {self.target} t USING {self.loaded} l WHERE {equal} "
-            f"AND coalesce(t.{LSN_COLUMN}, 0) < l.{LSN_COLUMN}"
-        )
-        # What was refused since the reload began is in the delta.
+        # What changed, or was refused, since the reload began is in the delta.
+        transaction.run(f"DELETE FROM {self.target} t USING {self.loaded} l WHERE {equal}")
         quarantine.forget(self.loaded, self._table)
-        quarantine.insert(
-            f"(FROM {self.loaded} l WHERE NOT EXISTS (SELECT 1 FROM {self.target} t WHERE {equal}))"
-        )
+        quarantine.insert(self.loaded)
         self.drop()
 
     def refuse_strangers(self, *, has_copy: bool, has_seed: bool) -> None:

@@ -54,18 +54,19 @@ class TableRecord:
     truncated_at: LSN = LSN(0)
     """The last commit that emptied the table since the seed began."""
 
-    def is_of(self, table: Table) -> bool:
-        """Whether the copy that follows the stream, or the seed, is one of `table`, whatever it is called."""
+    @property
+    def oids(self) -> tuple[int | None, int | None]:
+        """Of what the copy, if it follows the stream, and the seed are."""
         copy = self.copy if self.live else None
-        return any(part.oid == table.oid for part in (copy, self.seed) if part)
+        return copy.oid if copy else None, self.seed.oid if self.seed else None
 
     def parts_of(self, table: Table) -> tuple[bool, bool]:
         """Whether the copy, and whether the seed, has to follow what happens to `table`: those that are
         of it, or both if it is another one of the same name."""
-        copy, seed = self.copy if self.live else None, self.seed
-        if not self.is_of(table):
+        copy, seed = self.oids
+        if table.oid not in (copy, seed):
             return copy is not None, seed is not None
-        return bool(copy and copy.oid == table.oid), bool(seed and seed.oid == table.oid)
+        return copy == table.oid, seed == table.oid
 
     def heard_of(self, table: Table) -> TableRecord:
         """With what is to be remembered of a definition, whatever comes of it."""

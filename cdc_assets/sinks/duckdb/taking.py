@@ -135,7 +135,7 @@ class Taking:
     def _records(self, table: Table) -> list[TableRecord]:
         """What is held of a table, which keeps its OID if it is renamed. Its copy can be under the one
         name while a seed of it is under way under the other."""
-        of_its_oid = [record for record in self._tables.values() if record.is_of(table)]
+        of_its_oid = [record for record in self._tables.values() if table.oid in record.oids]
         of_its_name = self._tables.get(table.name)
         return of_its_oid or ([of_its_name] if of_its_name else [])
 

@@ -4,13 +4,13 @@ Two tables of accounts, and transfers between them: the sum of both stays what i
 
 from __future__ import annotations
 
-import threading
 from random import Random
 
 import psycopg
 
 from ..histories.differences import Connection
 from ..histories.session import connected
+from .beside import Beside
 
 SCHEMA = "bank"
 TABLES = ("account_a", "account_b")
@@ -45,21 +45,13 @@ def set_up(source: Connection) -> None:
     source.execute(_SETUP.encode())
 
 
-class Transfers:
-    """From `start` to `end`, whatever becomes of the connection."""
+class Transfers(Beside):
+    """Whatever becomes of the connection."""
 
     def __init__(self, dsn: str, seed: int) -> None:
+        super().__init__()
         self._dsn = dsn
         self._chance = Random(f"transfers {seed}")
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def end(self) -> None:
-        self._ended.set()
-        self._thread.join()
 
     def _run(self) -> None:
         while not self._ended.wait(_PAUSE):

@@ -4,7 +4,6 @@ What has to be so at any moment, looked at from outside again and again.
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from ...errors import SinkBusy
 from ...model import LSN
 from ...sinks.duckdb.turns import open_duckdb
 from ..histories.differences import Connection
+from .beside import Beside
 from .transfers import ACCOUNTS, SCHEMA, SUM, TABLES
 
 _REST = 0.02
@@ -47,24 +47,16 @@ class Seen(NamedTuple):
     """How many there are, and the sum of their balances; None while one of the two tables is copied."""
 
 
-class Witness:
-    """From `start` to `end`: that nothing is confirmed that the destination does not hold, that what is
+class Witness(Beside):
+    """Sees that nothing is confirmed that the destination does not hold, that what is
     confirmed never moves back, and that whoever reads the destination finds every transfer whole."""
 
     def __init__(self, dsn: str, slot: str, path: Path) -> None:
+        super().__init__()
         self._dsn, self._slot, self._path = dsn, slot, path
         self.looks: Counter[str] = Counter()
         self.wrong: list[str] = []
         self._highest, self._life = LSN(0), ""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def end(self) -> None:
-        self._ended.set()
-        self._thread.join()
 
     def _run(self) -> None:
         try:
