@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from statistics import median
 
 import numpy as np
@@ -71,7 +70,7 @@ def _cost(ground: Ground, rows: int) -> float:
     for number in range(_ROUNDS):
         ids = chance.choice(rows, _BATCH, replace=False)
         at = LSN(4 + number)
-        batch = ChangeBatch((_updates(ids, at),), LSN(3 + number), at, 1, datetime.now(UTC))
+        batch = ChangeBatch((_updates(ids, at),), LSN(3 + number), at)
         began = time.perf_counter()
         sink.apply(batch)
         seconds.append(time.perf_counter() - began)

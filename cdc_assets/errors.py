@@ -7,6 +7,7 @@ Every error this package raises on purpose::
     |  |__ServerUnreachable *   no connection, or it broke
     |  |__SlotInUse             another consumer holds the slot
     |  |__ContinuityLost        changes after the sink's position are gone
+    |  |__ContinuityInDoubt *   what could be continued a moment ago may not be: look again
     |  |__UnusableTable         a table that cannot be mirrored as it is
     |  |__TableRewritten        the chunks planned for a table are no longer its pages
     |__ProtocolError            bytes that are not pgoutput: a bug here, or a newer server
@@ -64,6 +65,11 @@ class SlotInUse(CaptureError):
 
 class ContinuityLost(CaptureError):
     pass
+
+
+class ContinuityInDoubt(CaptureError, Transient):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, hint="start again, which says what that means for the copies.")
 
 
 class UnusableTable(CaptureError):

@@ -19,6 +19,7 @@ from cdc_assets.model import (
     UPDATE,
     ChangeBatch,
     Column,
+    Commits,
     ReplicaIdentity,
     Table,
     TableChanges,
@@ -99,7 +100,7 @@ def commit(lsn: int, *events: Event) -> Commit:
     return Commit(LSN(lsn), events)
 
 
-def batch(*commits: Commit, since: int, lsn: int | None = None) -> ChangeBatch:
+def batch(*commits: Commit, since: int, lsn: int | None = None, time: int = 0) -> ChangeBatch:
     """The commits as one batch: by table, cut where a table is truncated or redefined."""
     end = lsn if lsn is not None else commits[-1].lsn if commits else since
     runs: dict[TableName, list[_Run]] = {}
@@ -112,7 +113,9 @@ def batch(*commits: Commit, since: int, lsn: int | None = None) -> ChangeBatch:
                 of_table.append(_Run(event.table, None, []))
             of_table[-1].entries += [(each.lsn, entry) for entry in event.entries]
     changes = (run.changes() for of_table in runs.values() for run in of_table)
-    return ChangeBatch(tuple(changes), LSN(since), LSN(end), len(commits))
+    ends = np.array([each.lsn for each in commits], np.uint64)
+    times = np.full(len(commits), time, np.int64)
+    return ChangeBatch(tuple(changes), LSN(since), LSN(end), Commits(ends, times))
 
 
 def divided(whole: ChangeBatch) -> ChangeBatch:

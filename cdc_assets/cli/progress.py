@@ -63,7 +63,7 @@ class Totals:
 
     def streamed(self, step: Step) -> None:
         self.changes += step.batch.size
-        self.commits += step.batch.commits
+        self.commits += len(step.batch.commits)
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._began

@@ -54,7 +54,7 @@ def _names(running: Pipeline, tables: tuple[str, ...]) -> list[TableName]:
 
 def _mark(running: Pipeline, names: list[TableName]) -> None:
     position = running.sink.position()
-    in_step = position is not None and running.capture.continuity(position) is None
+    in_step = position is not None and engine.lost_continuity(running.capture, position) is None
     for name in names:
         running.sink.mark_unseeded(name, "asked for", in_step=in_step)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from .. import engine
 from ..config import CdcConfig
 from ..errors import CdcError
 from ..model import Lag, TableState
@@ -54,7 +55,7 @@ def judge(instance: dg.DagsterInstance, pipeline: Pipeline, lag: Lag | None) -> 
 
 def _evidence(pipeline: Pipeline) -> tuple[str | None, list[str], dict[str, int]]:
     position = pipeline.sink.position()
-    broken = pipeline.capture.continuity(position) if position else None
+    broken = engine.lost_continuity(pipeline.capture, position) if position else None
     captured = pipeline.capture.captured()
     tables = pipeline.sink.tables()
     seeded = (name for name, held in tables.items() if held.state is TableState.SEEDED)

@@ -70,8 +70,8 @@ class Tally:
         return self.tables.setdefault(name, TableTally())
 
     def add(self, step: Step) -> None:
-        self.batches += bool(step.batch.commits)
-        self.commits += step.batch.commits
+        self.batches += bool(len(step.batch.commits))
+        self.commits += len(step.batch.commits)
         self.changes += step.batch.size
         self.latencies.add(step.batch)
         for changes in step.batch.changes:

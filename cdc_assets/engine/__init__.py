@@ -4,6 +4,7 @@ Puts capture and sink in order. Where the guarantees are made.
 
 from .mend import mend as mend
 from .prepare import StartedAnew as StartedAnew
+from .prepare import lost_continuity as lost_continuity
 from .prepare import prepare as prepare
 from .seed import Loaded as Loaded
 from .seed import load as load

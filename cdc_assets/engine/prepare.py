@@ -90,6 +90,11 @@ _NOT_CAPTURED = "its changes were not captured for a while"
 _REMEDY = "copy everything again, the old copies stay readable meanwhile:  cdc-assets reseed --all"
 
 
+def lost_continuity(capture: ChangeCapture, position: Position) -> str | None:
+    """Why the stream cannot go on from `position`; None if it can."""
+    return position.doubt or capture.continuity(position)
+
+
 def _continuity(capture: ChangeCapture, sink: Sink) -> tuple[Position | None, str | None]:
     """Where the sink is, and why the capture cannot go on from there, if it cannot.
 
@@ -97,7 +102,7 @@ def _continuity(capture: ChangeCapture, sink: Sink) -> tuple[Position | None, st
     mean that both moved on after the one was read and before the other.
     """
     position = sink.position()
-    while position and (reason := capture.continuity(position)):
+    while position and (reason := lost_continuity(capture, position)):
         if (now := sink.position()) == position:
             return position, reason
         position = now

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..model import LSN, Applied, ChangeBatch, ChangeCapture, Sink
 from ..points import Point, reached
+from .retelling import Retelling
 from .watch import Watch
 
 
@@ -31,11 +32,12 @@ def stream(
     A step comes at least every second or so, with an empty batch when nothing happened. One with a
     batch of no extent says what `watch` found, at the point where that is so.
     """
-    watch = watch or Watch(capture, sink)
+    watch, retelling = watch or Watch(capture, sink), Retelling(sink)
     with closing(capture.live(until=until, held=watch.held)) as batches:
         for batch in batches:
             applied = Applied()
             if batch.lsn > batch.since:
+                retelling.see(batch)
                 applied = sink.apply(batch)
                 reached(Point.BATCH_DURABLE)
                 batch.ack.confirm()

@@ -18,6 +18,8 @@ from .changes import INSERT as INSERT
 from .changes import UPDATE as UPDATE
 from .changes import Ack as Ack
 from .changes import ChangeBatch as ChangeBatch
+from .changes import Commit as Commit
+from .changes import Commits as Commits
 from .changes import TableChanges as TableChanges
 from .evolution import Evolution as Evolution
 from .evolution import evolution as evolution

@@ -7,13 +7,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
 import pyarrow as pa
 
-from .changes import ChangeBatch
+from .changes import ChangeBatch, Commit
 from .held import Held
 from .lag import Lag
 from .lsn import LSN
@@ -29,6 +29,21 @@ class Position:
     """PostgreSQL's system identifier: the cluster, whatever its address."""
     database: str
     slot: str
+    commit: Commit | None = field(default=None, compare=False)
+    """The last commit that a sink holds changes of: between it and `lsn` there was none. Without a
+    time, it is not known whether one ended just there."""
+    doubt: str | None = field(default=None, compare=False)
+    """Why it is not to be gone on from, if that was found."""
+
+    def after(self, batch: ChangeBatch, last: LSN) -> Position:
+        """With `batch` applied, of which the changes that were not held went up to `last`."""
+        commit = batch.commits.at(last) or self.commit
+        return replace(self, lsn=max(self.lsn, batch.lsn), commit=commit)
+
+    def with_seeds_in_place(self) -> Position:
+        """There may have been changes to these tables before, which are in their rows."""
+        known = self.commit and self.commit.lsn >= self.lsn
+        return self if known else replace(self, commit=Commit(self.lsn, None))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -44,6 +44,32 @@ class Ack:
 
     def confirm(self) -> None:
         self._confirm()
+
+
+class Commit(NamedTuple):
+    """The end of a transaction of the source."""
+
+    lsn: LSN
+    time: int | None
+    """By the source's clock: microseconds since 1970, UTC; None if that is not known."""
+
+
+@dataclass(frozen=True)
+class Commits:
+    """Transactions, in their order: where each ended, and when."""
+
+    ends: LSNs = field(default_factory=lambda: np.zeros(0, np.uint64))
+    times: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def at(self, lsn: LSN) -> Commit | None:
+        """The one that ended there."""
+        place = int(np.searchsorted(self.ends, np.uint64(lsn)))
+        if place == len(self) or self.ends[place] != lsn:
+            return None
+        return Commit(lsn, int(self.times[place]))
+
+    def __len__(self) -> int:
+        return len(self.ends)
 
 
 class Change(NamedTuple):
@@ -100,6 +126,11 @@ class TableChanges:
             truncated=truncated,
         )
 
+    @property
+    def last(self) -> LSN:
+        """The end of the last commit that is in it."""
+        return LSN(self.lsns[-1]) if len(self) else self.truncated or LSN(0)
+
     def __bool__(self) -> bool:
         return len(self) > 0 or self.truncated is not None
 
@@ -125,11 +156,16 @@ class ChangeBatch:
     disk, and each time are read anew: then do not keep them, either."""
     since: LSN
     lsn: LSN
-    commits: int = 0
-    """How many transactions; 0 in a batch that says nothing happened."""
-    committed_at: datetime | None = None
-    """When the last of them was committed, by the source's clock."""
+    commits: Commits = field(default_factory=Commits, compare=False)
+    """None in a batch that says nothing happened."""
     ack: Ack = field(default_factory=Ack, compare=False)
+
+    @property
+    def committed_at(self) -> datetime | None:
+        """When the last of the transactions was committed, by the source's clock."""
+        if not len(self.commits):
+            return None
+        return datetime.fromtimestamp(int(self.commits.times[-1]) / 1e6, UTC)
 
     @property
     def size(self) -> int:

@@ -80,6 +80,10 @@ class Sink(ABC):
         """Start from `position`. Every table held is out of step from here on."""
 
     @abstractmethod
+    def doubt(self, reason: str) -> None:
+        """Remember, with the position, why it is not to be gone on from."""
+
+    @abstractmethod
     def tables(self) -> Mapping[TableName, Held]:
         """Every table the sink has heard of."""
 

@@ -145,7 +145,8 @@ class Evidence:
     labels: Mapping[int, str] = field(default_factory=dict)
     """By OID: the labels of the enums that values are written with."""
     circumstances: Mapping[str, str] = field(default_factory=dict)
-    """What else decides which rows there are and how they are written: row filter, composite types."""
+    """What else decides which rows there are and how they are written: row filter, composite types; and
+    since when changes to them are in the log: the entry in the publication."""
 
     def shows_rewrite_since(self, earlier: Evidence) -> bool:
         """Whether rows that were there earlier were written anew, or are there no more."""

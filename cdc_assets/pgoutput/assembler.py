@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import ProtocolError, UnfaithfulValue
-from ..model import LSN, Ack, ChangeBatch, Table, TableChanges, TextColumn
+from ..model import LSN, Ack, ChangeBatch, Commits, Table, TableChanges, TextColumn
 from ..model.changes import Bytes, Ints, LSNs
 from . import messages, rows
 from .cells import uint64_at
@@ -142,8 +141,7 @@ class Assembler:
             changes=aside.committed(stream.commit(0), changes) if aside else changes,
             since=self.taken,
             lsn=self._position,
-            commits=len(stream.commit_ends),
-            committed_at=_datetime(stream.commit_times[-1]) if len(stream.commit_times) else None,
+            commits=Commits(stream.commit_ends, stream.commit_times),
             ack=ack(self._position),
         )
         self.taken = batch.lsn
@@ -323,7 +321,3 @@ class _Cut(NamedTuple):
     row: int
     """The first row that the run is about."""
     run: _Run
-
-
-def _datetime(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)

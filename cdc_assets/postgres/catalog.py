@@ -101,14 +101,14 @@ class Catalog:
     def _evidence(self, relation: CatalogEntry, kept: Sequence[CatalogColumn]) -> Evidence:
         published = self.published.get(relation.table_name)
         oids = [column.oid for column in kept]
-        row_filter = (published.row_filter if published else None) or ""
         return Evidence(
             highest=relation.highest,
             versions={column.number: column.version for column in kept},
             files=tuple(relation.files),
             labels=self._types.labels(oids),
             circumstances={
-                "row filter": row_filter,
+                "row filter": (published and published.row_filter) or "",
+                **({"entry in the publication": published.entry} if published else {}),
                 **self._types.composites(oids),
                 **{f"expression of {c.name}": c.generated.tree for c in kept if c.generated},
             },

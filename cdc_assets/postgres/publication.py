@@ -42,12 +42,29 @@ exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpu
         where p.pubname = t.pubname and r.prattrs is not null
           and r.prrelid = format('%%I.%%I', schemaname, tablename)::regclass)
 """
+# A table that is taken out and put back has another one; so has one that came by way of its schema.
+_ENTRY = """
+array_to_string(array(
+    select p.oid from pg_publication p where p.pubname = t.pubname and p.puballtables
+    union all
+    select r.oid from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+    where p.pubname = t.pubname and r.prrelid = format('%%I.%%I', schemaname, tablename)::regclass
+    {by_schema} order by 1), ' ')
+"""
+_BY_SCHEMA = """
+    union all
+    select s.oid from pg_publication_namespace s join pg_publication p on p.oid = s.pnpubid
+    where p.pubname = t.pubname and s.pnnspid = format('%%I', schemaname)::regnamespace
+"""
 # https://www.postgresql.org/docs/current/sql-alterpublication.html
 _NOT_OURS = """
 select c.oid::bigint from pg_class c where c.oid = any(%(oids)s::oid[]) and not (
     pg_has_role(c.relowner, 'usage')
     and (select pg_has_role(pubowner, 'usage') from pg_publication where pubname = %(publication)s))
 """
+
+
+_FROM = "from pg_publication_tables t where pubname = %s"
 
 
 class Published(NamedTuple):
@@ -58,6 +75,8 @@ class Published(NamedTuple):
     chosen: bool
     """Whether whoever made the publication named the columns."""
     row_filter: str | None
+    entry: str
+    """What in the publication it is there by: another one, if it was not there for a while."""
 
 
 class Publication:
@@ -70,11 +89,13 @@ class Publication:
 
     def tables(self) -> dict[TableName, Published]:
         """What the publication covers; empty if there is none."""
-        columns = f"{_SENT}, {_CHOSEN}, rowfilter" if self._has_column_lists else "null, false, null"
-        query = f"select schemaname, tablename, {columns} from pg_publication_tables t where pubname = %s"
+        newer = self._has_column_lists
+        columns = f"{_SENT}, {_CHOSEN}, rowfilter" if newer else "null, false, null"
+        entry = _ENTRY.format(by_schema=_BY_SCHEMA if newer else "")
+        query = f"select schemaname, tablename, {columns}, {entry} {_FROM}"
         return {
-            TableName(schema, table): Published(names and tuple(names), chosen, row_filter)
-            for schema, table, names, chosen, row_filter in self._asked(query)
+            TableName(schema, table): Published(names and tuple(names), *rest)
+            for schema, table, names, *rest in self._asked(query)
         }
 
     def _asked(self, query: str) -> list[TupleRow]:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from psycopg import errors
 
-from ..errors import ConfigError, ContinuityLost, SlotInUse, UnusableTable
+from ..errors import ConfigError, ContinuityInDoubt, SlotInUse, UnusableTable
 from ..model import (
     LSN,
     Ack,
@@ -310,9 +310,9 @@ class WalCapture(ChangeCapture):
         with session(self.conninfo()) as connection:
             state = Slot(connection, self.slot).state()
         if state is None:
-            raise ContinuityLost(f"slot {self.slot} does not exist")
+            raise ContinuityInDoubt(f"slot {self.slot} does not exist")
         if obstacle := state.obstacle():
-            raise ContinuityLost(obstacle)
+            raise ContinuityInDoubt(obstacle)
         return LSN(state.confirmed or 0)
 
     def _holder(self) -> str | None:

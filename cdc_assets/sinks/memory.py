@@ -129,7 +129,12 @@ class MemorySink(Sink):
     def adopt(self, position: Position) -> None:
         for name in self._held:
             self.mark_unseeded(name, "the stream started anew")
-        self._position = position
+        self._position = position.with_seeds_in_place()
+
+    @_alone
+    def doubt(self, reason: str) -> None:
+        assert self._position
+        self._position = replace(self._position, doubt=reason)
 
     @_alone
     def tables(self) -> Mapping[TableName, Held]:
@@ -284,12 +289,13 @@ class MemorySink(Sink):
             raise
 
     def _apply(self, batch: ChangeBatch, position: Position) -> Applied:
-        step = _Step()
+        step, last = _Step(), LSN(0)
         for changes in batch.changes:
             if unseen := changes.after(position.lsn):
+                last = max(last, unseen.last)
                 for name in self._names_of(unseen.table):
                     self._take(name, unseen, step)
-        self._position = replace(position, lsn=max(position.lsn, batch.lsn))
+        self._position = position.after(batch, last)
         return self._finished(step)
 
     def _as_it_is(self) -> dict[str, Any]:
@@ -322,6 +328,8 @@ class MemorySink(Sink):
         seeded = [
             name for name in under_way if name in self._seeds and self._finish(name, self._position.lsn, step)
         ]
+        if seeded:
+            self._position = self._position.with_seeds_in_place()
         refused = {name: len(self._refused[name]) for name in step.refused if self._refused.get(name)}
         return Applied(tuple(seeded), step.unseeded, step.redefined, refused, bool(self.missing()))
 

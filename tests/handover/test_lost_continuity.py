@@ -5,7 +5,8 @@ Changes that are gone: noticed before anything is applied, said with what to do;
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from cdc_assets import engine
 from cdc_assets.config import parse
 from cdc_assets.dagster.checks import judge
 from cdc_assets.engine import StartedAnew
-from cdc_assets.errors import CaptureError, ContinuityLost
-from cdc_assets.model import TableName, TableState
+from cdc_assets.engine.unattended import Patience
+from cdc_assets.errors import CaptureError, ContinuityInDoubt, ContinuityLost
+from cdc_assets.model import Position, Table, TableName, TableState
 from cdc_assets.pipeline import Pipeline, build
 from cdc_assets.testing import PostgresServer
 
@@ -140,6 +142,13 @@ def an_older_server(shop: Shop) -> None:
     shop.server.start()
 
 
+def an_older_server_written_to(shop: Shop) -> None:
+    """As much as the destination has of it, to the byte, and then some."""
+    an_older_server(shop)
+    shop.run("insert into items select generate_series(10004, 15000)")
+    shop.run("insert into items select generate_series(20000, 25000)")
+
+
 def own(like: Path, folder: Path) -> None:
     """Have everything in `folder` belong to whom `like` does."""
     owner = like.stat()
@@ -186,6 +195,24 @@ def test_lost_continuity_is_said_and_mended_only_if_told(shop: Shop, lose: Calla
     assert shop.copied()[-1] == 6000
 
 
+def test_an_older_server_that_was_written_to_since_is_known_by_what_it_says_again(shop):
+    """No position shows it, for it is past ours."""
+    an_older_server_written_to(shop)
+    before = shop.copied()
+    assert shop.health() is None
+
+    with pytest.raises(ContinuityInDoubt, match="restored from an older state, and written to since") as said:
+        shop.sync()
+    with pytest.raises(ContinuityLost, match=r"changes after .* are gone: the server has another log"):
+        shop.sync()
+
+    assert str(said.value) in (shop.health() or "")
+    assert shop.copied() == before
+    shop.sync(on_continuity_lost="reseed")
+    assert shop.copied()[-1] == 25000
+    assert shop.health() is None
+
+
 def test_a_slot_that_somebody_else_made_is_not_taken_from_them(shop):
     dropped(shop)
     shop.run(f"select pg_create_physical_replication_slot('{SLOT}')")
@@ -224,6 +251,60 @@ def test_a_table_taken_out_of_the_publication_for_a_while_is_copied_again_and_no
     held = shop.pipeline().sink.tables()
     assert [held[ITEMS].generation, held[TableName("public", "others")].generation] == [2, 1]
     shop.run("drop table others")
+
+
+@pytest.mark.parametrize(
+    ("taken_out", "put_back"),
+    [
+        ("drop table items", "add table items"),
+        ("set table others", "add table items"),
+        ("drop table items", "add tables in schema public"),
+    ],
+)
+def test_a_table_that_was_out_of_the_publication_between_two_looks_is_copied_again(shop, taken_out, put_back):
+    shop.run("create table if not exists others (id int primary key)")
+    shop.sync()
+    shop.run(f"alter publication {SLOT} {taken_out}")
+    shop.run("insert into items values (3)")
+    shop.run(f"alter publication {SLOT} {put_back}")
+    assert shop.health() is None, "nothing shows in the publication itself"
+
+    shop.sync()
+
+    assert shop.copied() == [1, 2, 3]
+    held = shop.pipeline().sink.tables()
+    assert held[ITEMS].generation == 2
+    assert held[TableName("public", "others")].generation == 1 or "schema" in put_back
+    shop.run("drop table others")
+
+
+@pytest.mark.parametrize("lose", [dropped, without_its_log])
+def test_a_slot_that_goes_while_it_is_looked_at_is_looked_at_again(shop, lose, monkeypatch):
+    """What `sync --follow` does with it, and a run of Dagster's."""
+    mine, stopping = shop.pipeline(on_continuity_lost="reseed"), threading.Event()
+    ours = mine.capture.prepare
+    shop.run("insert into items values (3)")
+
+    def late(_: object, tables: Mapping[TableName, Table]) -> Position:
+        monkeypatch.undo()
+        start = ours(tables)
+        lose(shop)
+        return start
+
+    def attempt() -> Generator[engine.Event, None, None]:
+        return engine.follow(mine.capture, mine.sink, stopping=stopping.is_set, start_anew=True)
+
+    monkeypatch.setattr(type(mine.capture), "prepare", late)
+    said = []
+    for event in engine.unattended(attempt, stopping, Patience(first=0.1)):
+        if isinstance(event, StartedAnew | engine.Retry):
+            said.append(str(event))
+        if shop.copied() == [1, 2, 3]:
+            stopping.set()
+
+    again, anew = said
+    assert "trying again in" in again
+    assert "everything is copied again" in anew
 
 
 def test_a_copy_that_was_restored_reads_as_it_was_until_the_new_one_is_there(shop):

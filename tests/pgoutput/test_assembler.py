@@ -197,7 +197,7 @@ def test_no_transaction_is_divided_between_batches(recorded, data):
     ends = commit_ends(recorded)
     assert [batch.since for batch in found] == [0, *(batch.lsn for batch in found[:-1])]
     assert {batch.lsn for batch in found} <= {*ends, *(end + 1 for end in ends)}
-    assert sum(batch.commits for batch in found) == len(ends)
+    assert sum(len(batch.commits) for batch in found) == len(ends)
     for batch in found:
         assert all(batch.since < lsn <= batch.lsn for run in batch.changes for lsn in run.lsns)
 

@@ -93,7 +93,7 @@ def ended(pieces: Sequence[Frames]) -> list[Frames]:
 
 
 def said(batches: Iterable[ChangeBatch]) -> list[object]:
-    return [(batch.lsn, batch.committed_at, batch.commits, list(each(batch))) for batch in batches]
+    return [(batch.lsn, batch.committed_at, len(batch.commits), list(each(batch))) for batch in batches]
 
 
 def test_it_is_what_is_sent_once_it_has_ended(both):
@@ -147,4 +147,4 @@ def test_the_keepalives_between_blocks_go_through(both):
 
     batches = whole(ended([logged(during[: stop + 1]), frames(keepalive(7))]))
 
-    assert [(batch.lsn, batch.commits) for batch in batches] == [(7, 0)]
+    assert [(batch.lsn, len(batch.commits)) for batch in batches] == [(7, 0)]

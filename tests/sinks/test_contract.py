@@ -164,6 +164,62 @@ def test_a_batch_without_changes_moves_the_position_too(sink):
     assert position(sink) == 170
 
 
+def last_commit(sink: Sink) -> tuple[int, int | None]:
+    held = sink.position()
+    assert held
+    assert held.commit
+    return held.commit
+
+
+def test_the_last_commit_that_changed_something_is_known_by_its_end_and_its_time(sink):
+    assert last_commit(sink) == (100, None)
+    seed(sink)
+
+    sink.apply(batch(commit(300, insert(1, "a", "")), commit(310), since=200, lsn=320, time=7))
+    sink.apply(batch(commit(330), since=320, lsn=340, time=8))
+
+    assert last_commit(sink) == (300, 7)
+
+
+def test_a_commit_that_emptied_a_table_changed_something(sink):
+    seed(sink)
+
+    sink.apply(batch(commit(300, truncation()), since=200, time=7))
+
+    assert last_commit(sink) == (300, 7)
+
+
+def test_a_change_that_comes_again_is_not_the_last(sink):
+    seed(sink)
+    first, second = commit(300, insert(1, "a", "")), commit(310, insert(2, "b", ""))
+    sink.apply(batch(first, second, since=200, time=7))
+
+    sink.apply(batch(first, since=200, time=7))
+
+    assert last_commit(sink) == (310, 7)
+
+
+def test_up_to_where_a_seed_is_in_place_nothing_is_known_of_commits(sink):
+    """There may have been some of the table while it was not followed."""
+    begin(sink)
+    sink.apply(batch(commit(150, insert(1, "a", "")), since=100, time=7))
+    load(sink, ONE, (1, "a", ""), at=200)
+
+    apply(sink, upto=200)
+
+    assert last_commit(sink) == (200, None)
+
+
+def test_a_doubt_is_remembered_until_a_new_start(sink):
+    sink.doubt("another log")
+    apply(sink, upto=170)
+    assert (sink.position() or LATER).doubt == "another log"
+
+    sink.adopt(LATER)
+
+    assert (sink.position() or START).doubt is None
+
+
 def test_a_batch_applied_twice_is_applied_once(sink):
     """Its confirmation can be lost, whatever was applied since."""
     seed(sink)

@@ -76,7 +76,11 @@ class DuckDBSink(Sink):
             state.create()
             for record in state.tables().values():
                 unseed(transaction, state, record, "the stream started anew")
-            state.adopt(position)
+            state.adopt(position.with_seeds_in_place())
+
+    def doubt(self, reason: str) -> None:
+        with self._writing() as (_, state):
+            state.doubt(reason)
 
     def tables(self) -> Mapping[TableName, Held]:
         with self._reading() as found:
@@ -221,13 +225,14 @@ class DuckDBSink(Sink):
                     f"{position.lsn if position else 'no position'}",
                     hint="another process wrote to the destination, or it was replaced: start again.",
                 )
-            taking = Taking(transaction, state, refused, stops=self._stops)
+            taking, last = Taking(transaction, state, refused, stops=self._stops), LSN(0)
             for changes in batch.changes:
                 if unseen := changes.after(position.lsn):
                     taking.take(unseen)
-            lsn = max(position.lsn, batch.lsn)
-            state.advance(lsn, batch.committed_at)
-            applied = taking.finish(lsn)
+                    last = max(last, unseen.last)
+            position = position.after(batch, last)
+            state.advance(position, batch.committed_at)
+            applied = _finished(taking, state, position)
             reached(Point.BATCH_WRITTEN)
             return applied
 
@@ -239,7 +244,8 @@ class DuckDBSink(Sink):
             taking = Taking(transaction, state, refused, stops=self._stops)
             for table in tables:
                 taking.redefine(table)
-            return taking.finish(state.lsn())
+            position = state.position()
+            return _finished(taking, state, position) if position else Applied()
 
     def quarantined(self) -> Sequence[Quarantined]:
         with self._reading() as found:
@@ -263,6 +269,13 @@ class DuckDBSink(Sink):
 
     def close(self) -> None:
         self.file.close()
+
+
+def _finished(taking: Taking, state: State, position: Position) -> Applied:
+    applied = taking.finish(position.lsn)
+    if applied.seeded:
+        state.advance(position.with_seeds_in_place(), None)
+    return applied
 
 
 def _under_way(state: State, table: Table, at: LSN) -> TableRecord:

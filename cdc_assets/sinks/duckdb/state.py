@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
-from ...model import LSN, Chunk, Position, Table, TableName, TableState, TextColumn
+from ...model import LSN, Chunk, Commit, Position, Table, TableName, TableState, TextColumn
 from .file import ALIAS, Transaction, named
 
 SCHEMA = "_cdc"
@@ -19,7 +20,8 @@ _CREATE = f"""
 CREATE SCHEMA IF NOT EXISTS {named(SCHEMA)};
 CREATE TABLE IF NOT EXISTS {named(SCHEMA, "stream")} (
     pipeline VARCHAR, system VARCHAR, source_database VARCHAR, slot VARCHAR,
-    lsn UBIGINT, committed_at TIMESTAMPTZ, applied_at TIMESTAMPTZ);
+    lsn UBIGINT, committed_at TIMESTAMPTZ, applied_at TIMESTAMPTZ,
+    commit_lsn UBIGINT, commit_time BIGINT, doubt VARCHAR);
 CREATE TABLE IF NOT EXISTS {named(SCHEMA, "tables")} (
     pipeline VARCHAR, source_schema VARCHAR, source_table VARCHAR, state VARCHAR, generation INTEGER,
     lsn UBIGINT, live BOOLEAN, reason VARCHAR, definition VARCHAR, seed VARCHAR, as_text VARCHAR,
@@ -119,9 +121,12 @@ class State:
         return bool(self._transaction.rows(query, ALIAS, SCHEMA))
 
     def position(self) -> Position | None:
-        query = f"SELECT lsn, system, source_database, slot FROM {named(SCHEMA, 'stream')} WHERE pipeline = ?"
-        for lsn, system, database, slot in self._transaction.rows(query, self._pipeline):
-            return Position(LSN(lsn), system, database, slot)
+        query = (
+            "SELECT lsn, system, source_database, slot, doubt, commit_lsn, commit_time "
+            f"FROM {named(SCHEMA, 'stream')} WHERE pipeline = ?"
+        )
+        for lsn, system, database, slot, doubt, at, time in self._transaction.rows(query, self._pipeline):
+            return Position(LSN(lsn), system, database, slot, Commit(LSN(at), time), doubt)
         return None
 
     def lsn(self) -> LSN:
@@ -129,24 +134,31 @@ class State:
         return position.lsn if position else LSN(0)
 
     def adopt(self, position: Position) -> None:
-        table = named(SCHEMA, "stream")
+        table, commit = named(SCHEMA, "stream"), position.commit
         self._transaction.run(f"DELETE FROM {table} WHERE pipeline = ?", self._pipeline)
         self._transaction.run(
-            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, NULL, now())",
+            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, NULL, now(), ?, ?, NULL)",
             self._pipeline,
             position.system,
             position.database,
             position.slot,
             int(position.lsn),
+            *_stored(commit),
         )
 
-    def advance(self, lsn: LSN, committed_at: object) -> None:
+    def advance(self, position: Position, committed_at: datetime | None) -> None:
         self._transaction.run(
-            f"UPDATE {named(SCHEMA, 'stream')} SET lsn = ?, applied_at = now(), "
-            "committed_at = coalesce(?, committed_at) WHERE pipeline = ?",
-            int(lsn),
+            f"UPDATE {named(SCHEMA, 'stream')} SET lsn = ?, commit_lsn = ?, commit_time = ?, "
+            "applied_at = now(), committed_at = coalesce(?, committed_at) WHERE pipeline = ?",
+            int(position.lsn),
+            *_stored(position.commit),
             committed_at,
             self._pipeline,
+        )
+
+    def doubt(self, reason: str) -> None:
+        self._transaction.run(
+            f"UPDATE {named(SCHEMA, 'stream')} SET doubt = ? WHERE pipeline = ?", reason, self._pipeline
         )
 
     def tables(self) -> dict[TableName, TableRecord]:
@@ -267,6 +279,10 @@ class State:
             *name,
             chunk.key,
         )
+
+
+def _stored(commit: Commit | None) -> tuple[int | None, int | None]:
+    return (int(commit.lsn), commit.time) if commit else (None, None)
 
 
 _OF_TABLE = "pipeline = ? AND source_schema = ? AND source_table = ?"
