@@ -17,6 +17,8 @@ from .translator import column_schema
 
 HEARTBEAT = "cdc/stream_run"
 """On the observations a stream makes of its slot: which run it is."""
+WAITS_FOR = "cdc/waits_for"
+"""On those of a run that does not stream at the moment: why."""
 LATENCIES = "cdc/latencies"
 """On the same: how long changes took from commit to durable, as `str(Latencies)`, which adds up."""
 

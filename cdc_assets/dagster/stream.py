@@ -27,7 +27,7 @@ from ..errors import CdcError, SlotInUse
 from ..model import LSN
 from ..pipeline import Pipeline, build
 from .failure import failure
-from .metadata import HEARTBEAT, heartbeat_metadata, lag_metadata, started_anew, table_metadata
+from .metadata import HEARTBEAT, WAITS_FOR, heartbeat_metadata, lag_metadata, started_anew, table_metadata
 from .names import STREAM_TAG, Names
 from .tally import Tallies, Tally
 from .verdicts import in_quarantine
@@ -70,6 +70,8 @@ class _Run:
         self._said: queue.SimpleQueue[Retry | StartedAnew] = queue.SimpleQueue()
         self._waits_for: CdcError | None = None
         """What the engine failed at, until it streams again."""
+        self._streams = threading.Event()
+        """Set for good by the first step."""
         self._error: BaseException | None = None
 
     def follow(self) -> None:
@@ -90,6 +92,7 @@ class _Run:
 
     def _attend(self, worker: threading.Thread) -> None:
         began = reported = fenced = time.monotonic()
+        is_known = False
         while worker.is_alive():
             worker.join(_LOOK)
             self._say_what_happened()
@@ -100,8 +103,9 @@ class _Run:
             if now - fenced >= _FENCE:
                 fenced = now
                 self._leave_if_replaced()
-            if now - reported >= self._config.stream.emit_every:
-                reported = now
+            is_first = self._streams.is_set() and not is_known
+            if is_first or now - reported >= self._config.stream.emit_every:
+                reported, is_known = now, self._streams.is_set()
                 if self._waits_for:
                     self._give_a_sign_of_life(self._waits_for)
                 else:
@@ -117,7 +121,7 @@ class _Run:
 
     def _give_a_sign_of_life(self, waits_for: CdcError) -> None:
         """Without asking the source or the destination, one of which does not answer."""
-        metadata = {HEARTBEAT: self._context.run.run_id, "cdc/waits_for": str(waits_for)}
+        metadata = {HEARTBEAT: self._context.run.run_id, WAITS_FOR: str(waits_for)}
         self._context.log_event(dg.AssetObservation(self._names.slot, metadata=metadata))
 
     def _leave_if_replaced(self) -> None:
@@ -137,6 +141,7 @@ class _Run:
                     self._said.put(event)
                 else:
                     self._tallies.add(event)
+                    self._streams.set()
         except BaseException as error:
             self._error = error
 

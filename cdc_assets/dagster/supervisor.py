@@ -12,7 +12,7 @@ started again.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -22,7 +22,7 @@ from ..errors import CdcError
 from ..model import Lag
 from ..pipeline import Pipeline, build
 from .checks import judge
-from .metadata import HEARTBEAT, lag_metadata
+from .metadata import HEARTBEAT, WAITS_FOR, lag_metadata
 from .names import Names
 
 _UNFINISHED = [
@@ -32,9 +32,11 @@ _UNFINISHED = [
 ]
 """Statuses that Dagster may add count as alive."""
 _QUICK = 60.0
-"""Seconds; a run that fails sooner makes the next one wait, twice as long each time."""
+"""Seconds; a run that fails sooner, and did not stream, makes the next one wait, twice as long each time."""
 _FIRST_WAIT, _LONGEST_WAIT = 5.0, 300.0
 _RECENT = 8
+_SIGNS = 100
+"""Of life, that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def _decide(instance: dg.DagsterInstance, pipeline: Pipeline, lag: Lag | None) -
     if not alive:
         if lag and lag.active:
             return _Decision(f"slot held by pid {lag.active_pid}, which is not a run of this pipeline")
-        if (wait := _back_off(records)) > 0:
+        if (wait := _back_off(records, _streamed(instance, names))) > 0:
             return _Decision(f"the last runs failed quickly; the next one starts in {wait:.0f} s")
         return _Decision("", start=True)
     record = alive[0]
@@ -107,20 +109,28 @@ def _decide(instance: dg.DagsterInstance, pipeline: Pipeline, lag: Lag | None) -
     return _Decision(f"run {run.run_id} streams; last sign of life {silence:.0f} s ago")
 
 
-def _back_off(records: Sequence[dg.RunRecord]) -> float:
-    """Seconds still to wait after runs that failed soon after their start."""
+def _back_off(records: Sequence[dg.RunRecord], streamed: Collection[str]) -> float:
+    """Seconds still to wait after runs that failed soon after their start. One that streamed was well, and
+    was killed."""
     quick = 0
     for record in records:
         began, ended = record.start_time or record.create_timestamp.timestamp(), record.end_time
         if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE or ended is None:
             break
-        if ended - began > _QUICK:
+        if ended - began > _QUICK or record.dagster_run.run_id in streamed:
             break
         quick += 1
     if not quick:
         return 0.0
     wait: float = min(_FIRST_WAIT * 2**quick, _LONGEST_WAIT)
     return wait - (time.time() - (records[0].end_time or 0.0))
+
+
+def _streamed(instance: dg.DagsterInstance, names: Names) -> set[str]:
+    """The runs of which it is known."""
+    signs = instance.fetch_observations(names.slot, limit=_SIGNS).records
+    said = [sign.asset_observation.metadata for sign in signs if sign.asset_observation]
+    return {str(each[HEARTBEAT].value) for each in said if HEARTBEAT in each and WAITS_FOR not in each}
 
 
 def _silent_for(instance: dg.DagsterInstance, names: Names, run_id: str | None = None) -> float:

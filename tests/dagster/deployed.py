@@ -98,10 +98,15 @@ class Deployed:
         pipeline = self.pipeline
         list(engine.catch_up(pipeline.capture, pipeline.sink))
 
-    def ended(self, tags: Mapping[str, str], status: str, *, began: float, ended: float = 0) -> None:
-        """A run that began and ended so many seconds ago: FAILURE, SUCCESS or CANCELED."""
+    def ended(self, tags: Mapping[str, str], status: str, *, began: float, ended: float = 0) -> str:
+        """A run that began and ended so many seconds ago: FAILURE, SUCCESS or CANCELED; its id."""
         run_id = self.started(tags, began=began)
         self._report(run_id, f"PIPELINE_{status}", ended)
+        return run_id
+
+    def observed(self, metadata: Mapping[str, str]) -> None:
+        """Of the slot, just now."""
+        self.instance.report_runless_asset_event(dg.AssetObservation(NAMES.slot, metadata=metadata))
 
     def started(self, tags: Mapping[str, str], *, began: float) -> str:
         """A run of the stream's job, said to be running since so many seconds; its id."""

@@ -125,6 +125,19 @@ def test_a_stream_gives_signs_of_life_whose_numbers_can_be_plotted(short, shop):
     assert 0 < latency < 30
 
 
+def test_the_first_sign_of_life_comes_as_soon_as_it_streams(tmp_path, newest_dsn, shop, instance):
+    """Killed before that, a run is taken for one that failed by itself, and the next one waits."""
+    stream = {"max_run_seconds": 3, "emit_every": "1h"}
+    deployed = Deployed(configured(tmp_path, newest_dsn, stream=stream), instance)
+    deployed.seed()
+    before = len(deployed.observations())
+
+    run_id = deployed.stream().dagster_run.run_id
+
+    found = [values(observation) for observation in deployed.observations()[before:]]
+    assert [each["cdc/stream_run"] for each in found] == [run_id] * 2, "and the last one at its end"
+
+
 @dg.asset_check(asset=MIRROR)
 def of_the_users() -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=True)

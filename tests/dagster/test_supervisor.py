@@ -86,8 +86,7 @@ def test_a_run_whose_worker_is_gone_is_declared_failed_and_replaced(supervised):
 
 def test_a_sign_of_life_of_another_run_does_not_count(supervised):
     run_id = supervised.started(STREAM, began=60)
-    sign = dg.AssetObservation(NAMES.slot, metadata={"cdc/stream_run": "another"})
-    supervised.instance.report_runless_asset_event(sign)
+    supervised.observed({"cdc/stream_run": "another"})
 
     assert starts(supervised.supervise())
     assert supervised.status(run_id) is dg.DagsterRunStatus.FAILURE
@@ -95,8 +94,7 @@ def test_a_sign_of_life_of_another_run_does_not_count(supervised):
 
 def test_a_run_that_gave_a_sign_of_life_is_left_alone(supervised):
     run_id = supervised.started(STREAM, began=60)
-    sign = dg.AssetObservation(NAMES.slot, metadata={"cdc/stream_run": run_id})
-    supervised.instance.report_runless_asset_event(sign)
+    supervised.observed({"cdc/stream_run": run_id})
 
     assert f"run {run_id} streams" in skipped(supervised.supervise())
 
@@ -120,6 +118,20 @@ def test_each_quick_failure_doubles_the_wait(supervised):
         supervised.ended(STREAM, "FAILURE", began=began, ended=began - 5)
 
     assert "the next one starts in 15 s" in skipped(supervised.supervise())
+
+
+def test_a_run_that_streamed_before_it_was_killed_is_followed_by_the_next_at_once(supervised):
+    run_id = supervised.ended(STREAM, "FAILURE", began=5, ended=1)
+    supervised.observed({"cdc/stream_run": run_id})
+
+    assert starts(supervised.supervise())
+
+
+def test_a_run_that_only_waited_is_no_better_than_one_that_failed(supervised):
+    run_id = supervised.ended(STREAM, "FAILURE", began=5, ended=1)
+    supervised.observed({"cdc/stream_run": run_id, "cdc/waits_for": "the server"})
+
+    assert "failed quickly" in skipped(supervised.supervise())
 
 
 def test_after_the_wait_a_stream_is_started(supervised):
