@@ -26,9 +26,10 @@ bench: $(VENV)/ready
 
 # Random histories, each mirrored while it happens:  make soak SEEDS=200 SECONDS=600
 # And under faults, kill -9 among them:              make soak FAULTS=1 SECONDS=3600
+# Of a deployment of Dagster:                        make soak FAULTS=dagster SECONDS=3600
 soak: $(VENV)/ready
 	$(BIN)/python -m cdc_assets.testing.soak $(if $(SEEDS),--seeds $(SEEDS)) $(if $(SECONDS),--seconds $(SECONDS)) \
-	    $(if $(FAULTS),--faults) $(ARGS)
+	    $(if $(FAULTS),--faults) $(if $(filter dagster,$(FAULTS)),--dagster) $(ARGS)
 
 # The newest versions that pyproject.toml allows.
 lock: $(VENV)/ready

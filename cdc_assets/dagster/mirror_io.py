@@ -17,6 +17,7 @@ import pyarrow as pa
 from ..config import CdcConfig
 from ..model import TableName
 from ..pipeline import build
+from .names import key_parts
 
 
 class MirrorIOManager(dg.IOManager):
@@ -26,8 +27,10 @@ class MirrorIOManager(dg.IOManager):
         self._config = config
 
     def load_input(self, context: dg.InputContext) -> Any:
+        sink = build(self._config).sink
         *_, schema, name = context.asset_key.path
-        rows = build(self._config).sink.read(TableName(schema, name))
+        named = {key_parts(table): table for table in sink.tables()}
+        rows = sink.read(named.get((schema, name), TableName(schema, name)))
         return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 
 import dagster as dg
 
@@ -31,13 +32,13 @@ class Names:
         return dg.AssetKey([self.pipeline, "slot"])
 
     def source(self, table: TableName) -> dg.AssetKey:
-        return dg.AssetKey([self.pipeline, "source", *table])
+        return dg.AssetKey([self.pipeline, "source", *key_parts(table)])
 
     def snapshot(self, table: TableName) -> dg.AssetKey:
-        return dg.AssetKey([self.pipeline, "snapshot", *table])
+        return dg.AssetKey([self.pipeline, "snapshot", *key_parts(table)])
 
     def mirror(self, table: TableName) -> dg.AssetKey:
-        return dg.AssetKey([self.pipeline, *table])
+        return dg.AssetKey([self.pipeline, *key_parts(table)])
 
     def chunks(self, table: TableName) -> dg.DynamicPartitionsDefinition:
         return dg.DynamicPartitionsDefinition(name=f"cdc__{self.pipeline}__{table}")
@@ -46,7 +47,7 @@ class Names:
         return {SEED_TAG: f"{self.pipeline}/{table}/{generation}"}
 
     def snapshot_op(self, table: TableName) -> str:
-        return _NOT_IN_A_NAME.sub("_", f"snapshot_{self.pipeline}_{table.schema}_{table.name}")
+        return f"snapshot_{self.pipeline}_{'_'.join(key_parts(table))}"
 
     @property
     def stream_op(self) -> str:
@@ -73,6 +74,17 @@ class Names:
     @property
     def planner(self) -> str:
         return f"{self.pipeline}_snapshot_planner"
+
+
+def key_parts(table: TableName) -> tuple[str, str]:
+    """A table's part of an asset key. Of these Dagster makes names of inputs and outputs, in which there are
+    only letters and digits of ASCII; a name with others is told from the like by its hash."""
+    return _part(table.schema), _part(table.name)
+
+
+def _part(name: str) -> str:
+    plain = _NOT_IN_A_NAME.sub("_", name)
+    return plain if plain == name else f"{plain}_{sha256(name.encode()).hexdigest()[:8]}"
 
 
 def partition_key(generation: int, chunk: Chunk) -> str:

@@ -20,7 +20,7 @@ class Program:
 
     def __init__(self, config: Path, environment: Mapping[str, str]) -> None:
         self.config = config
-        self._environment = {**os.environ, **environment}
+        self.environment = {**os.environ, **environment}
         self._output = config.with_name("output")
         self._output.touch()
 
@@ -29,7 +29,7 @@ class Program:
         with self._output.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-c", _MAIN, command, *options, "--config", str(self.config)],
-                env=self._environment | ({VARIABLE: kill_at} if kill_at else {}),
+                env=self.environment | ({VARIABLE: kill_at} if kill_at else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

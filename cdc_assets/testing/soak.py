@@ -1,7 +1,8 @@
 """
 `python -m cdc_assets.testing.soak`, or `make soak`: play many histories, and show what fails.
 
-With --faults, each under faults of all sorts; see `cdc_assets.testing.faults`.
+With --faults, each under faults of all sorts; see `cdc_assets.testing.faults`. With --dagster, a
+deployment of Dagster follows meanwhile.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class _Job(NamedTuple):
     features: Features
     shrink: bool
     folder: Path
+    deployed: bool
 
 
 def main() -> int:
@@ -67,7 +69,9 @@ def main() -> int:
         # A seed that is asked for is played on every version, others on one after the other.
         pairs = product(seeds, versions) if chosen.seed else _in_turn(seeds, versions)
         jobs = (
-            _Job(seed, version, servers[version], features, not chosen.no_shrink, chosen.folder)
+            _Job(
+                seed, version, servers[version], features, not chosen.no_shrink, chosen.folder, chosen.dagster
+            )
             for seed, version in pairs
         )
         play = _play_under_faults if chosen.faults else _play
@@ -86,6 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, nargs="+", help="these, on every version")
     parser.add_argument("--postgres", type=int, nargs="+", choices=list(installations()), help="versions")
     parser.add_argument("--faults", action="store_true", help="cut, delay, hold and kill meanwhile")
+    parser.add_argument("--dagster", action="store_true", help="a deployment follows, and is killed")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--leave-out", type=Feature, nargs="+", default=[], metavar="FEATURE")
     parser.add_argument("--no-shrink", action="store_true", help="leave the script of a failure as it is")
@@ -124,11 +129,17 @@ def _play(job: _Job) -> Played:
 
 def _play_under_faults(job: _Job) -> Played:
     began = time.monotonic()
-    trial = FaultTrial.of(job.seed, job.features)
+    trial = FaultTrial.of(job.seed, job.features, deployed=job.deployed)
     played = trial.played(job.version)
     report = ""
     if verdict := played.verdict:
-        report = _report(job, trial.history, verdict, str(trial.conditions), options=" --faults")
+        report = _report(
+            job,
+            trial.history,
+            verdict,
+            str(trial.conditions),
+            options=" --faults" + " --dagster" * job.deployed,
+        )
         _path(job, "log").write_text(played.journal)
     return Played(job.seed, job.version, time.monotonic() - began, report, played.counts)
 

@@ -1,19 +1,14 @@
 """
-Dagster as it is deployed: storage in PostgreSQL, a daemon, a code server, each a process.
+A shop in a deployment of its own: storage in PostgreSQL, a daemon, a code server, each a process.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import signal
-import socket
-import subprocess
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +24,7 @@ from cdc_assets.demo.instance import make_instance
 from cdc_assets.model import TableName
 from cdc_assets.pipeline import build
 from cdc_assets.testing import PostgresServer
+from cdc_assets.testing.deployment import Deployment
 
 CONFIG = """
 name: shop
@@ -53,8 +49,6 @@ ORDERS = TableName("public", "orders")
 _WITHIN = 90.0
 """Seconds; a sensor's tick, a dequeue and a worker's start are in it."""
 _PID = re.compile(r"\(pid: (\d+)\)")
-_HERE = "127.0.0.1"
-_PROGRAMS = Path(sysconfig.get_path("scripts"))
 
 _Found = TypeVar("_Found")
 
@@ -67,57 +61,20 @@ def eventually(look: Callable[[], _Found], within: float = _WITHIN) -> _Found:
     return found
 
 
-class Deployment:
+class Running(Deployment):
+    """With a shop's pipeline, and a look at both of its sides."""
+
     def __init__(self, folder: Path, dsn: str, environment: Mapping[str, str]) -> None:
-        self.folder, self.dsn = folder, dsn
-        self._environment = {**os.environ, **environment, "PYTHONWARNINGS": "ignore"}
+        super().__init__(folder, environment)
+        self.dsn = dsn
         self.instance = dg.DagsterInstance.get()
         self.pipeline = build(load_config(folder / "cdc.yaml"))
         self.source = psycopg.connect(dsn, autocommit=True)
-        self._port = _free_port()
-        (folder / "workspace.yaml").write_text(
-            f"load_from:\n  - grpc_server: {{host: {_HERE}, port: {self._port}, location_name: shop}}\n"
-        )
-        self._code_server: subprocess.Popen[bytes] | None = None
-        self._daemon: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self.start_code_server()
-        self._daemon = self._started("daemon", "dagster-daemon", "run", "-w", "workspace.yaml")
-
-    def start_code_server(self) -> None:
-        arguments = ("code-server", "start", "-h", _HERE, "-p", str(self._port), "-f", "definitions.py")
-        self._code_server = self._started("code-server", "dagster", *arguments, "-d", ".")
-        eventually(self._serves)
-
-    def kill_workers_and_code_server(self) -> None:
-        """At once, so that none of them can tell what became of the others."""
-        assert self._code_server
-        _kill(self._code_server)
 
     def end(self) -> None:
-        for process in (self._daemon, self._code_server):
-            if process:
-                _kill(process)
+        super().end()
         self.source.close()
         self.instance.dispose()
-
-    def _started(self, name: str, program: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """With a process group of its own, which the workers it starts are in too."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [_PROGRAMS / program, *arguments],
-                cwd=self.folder,
-                env=self._environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-
-    def _serves(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex((_HERE, self._port)) == 0
 
     def write(self, statement: str) -> None:
         self.source.execute(statement.encode())
@@ -189,21 +146,8 @@ class Deployment:
         return next(int(match[1]) for entry in logs if (match := _PID.search(entry.message)))
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HERE, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
-def deployment(folder: Path) -> Iterator[Deployment]:
+def deployment(folder: Path) -> Iterator[Running]:
     """Everything running, on a server of its own; nothing of it is left at the end."""
     (folder / "cdc.yaml").write_text(CONFIG)
     (folder / "definitions.py").write_text(DEFINITIONS)
@@ -220,7 +164,7 @@ def deployment(folder: Path) -> Iterator[Deployment]:
         environment = {**make_instance(folder / "dagster", server.dsn), "SHOP_DSN": dsn}
         for name, value in environment.items():
             patched.setenv(name, value)
-        deployed = Deployment(folder, dsn, environment)
+        deployed = Running(folder, dsn, environment)
         stack.callback(deployed.end)
         deployed.start()
         yield deployed

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from daemon import NAMES, ORDERS, Deployment, deployment, eventually
+from daemon import NAMES, ORDERS, Running, deployment, eventually
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with deployment(tmp_path_factory.mktemp("deployment")) as running:
         yield running
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..program import Program
+from .consumer import Consumer
 
 _DIED = -signal.SIGKILL
 _ENDED_POLITELY = (0, -signal.SIGTERM)
@@ -20,22 +20,16 @@ _REST = 0.2
 """Seconds between a process that ended by itself and the next."""
 
 
-class Child:
+class Child(Consumer):
     """`sync --follow`, from `start` to `finish`."""
 
     def __init__(self, program: Program) -> None:
-        self._program = program
+        super().__init__(program)
         self._process = program.start("sync", "--follow")
         self._said_before = 0
         self._kill_next_at = ""
         self._finishing = False
         self._changing = threading.Lock()
-        self.killed = 0
-        """How many processes were, at a moment of the killer's choice or at a point."""
-        self.endings: Counter[str] = Counter()
-        """What other processes said when they ended."""
-        self.wrong: list[str] = []
-        """Of that, what no fault is a reason for."""
         self._keeper = threading.Thread(target=self._keep, daemon=True)
         self._keeper.start()
 
@@ -44,7 +38,6 @@ class Child:
         return self._process.pid
 
     def kill(self, next_at: str = "") -> None:
-        """`next_at`: the point at which the next process is to kill itself."""
         self._kill_next_at = next_at
         self._process.kill()
 
@@ -56,7 +49,6 @@ class Child:
 
     @contextmanager
     def with_a_second(self) -> Iterator[None]:
-        """A process beside it that wants the same."""
         with self._program.start("sync") as second:
             try:
                 yield
@@ -64,7 +56,7 @@ class Child:
                 second.kill()
 
     def finish(self, within: float) -> None:
-        """End it politely, which it has to do with success."""
+        """It has to end with success."""
         with self._changing:
             self._finishing = True
             self._process.terminate()

@@ -14,7 +14,7 @@ import psycopg
 
 from ..proxy import Proxy
 from ..server import PostgresServer
-from .child import Child
+from .consumer import Consumer
 from .plan import Fault, Planned
 
 _SMALL = 1 << 16
@@ -28,8 +28,8 @@ _SESSIONS = "select pg_terminate_backend(pid) from pg_stat_activity where applic
 
 
 class Injector:
-    def __init__(self, server: PostgresServer, network: Proxy, child: Child, slot: str) -> None:
-        self._server, self._network, self._child, self._slot = server, network, child, slot
+    def __init__(self, server: PostgresServer, network: Proxy, consumer: Consumer, slot: str) -> None:
+        self._server, self._network, self._consumer, self._slot = server, network, consumer, slot
         self.done: Counter[Fault] = Counter()
         self._connections = 0
         """Made before the process that there is now was started."""
@@ -47,14 +47,14 @@ class Injector:
             case Fault.KILL | Fault.POINT:
                 self._kill(planned)
             case Fault.PAUSE:
-                self._child.pause()
+                self._consumer.pause()
                 self._wait(planned)
-                self._child.go_on()
+                self._consumer.go_on()
             case Fault.NO_ROOM:
                 with self._no_room():
                     self._wait(planned)
             case Fault.SECOND:
-                with self._child.with_a_second():
+                with self._consumer.with_a_second():
                     self._wait(planned)
             case Fault.CUT | Fault.HOLD:
                 (self._network.cut if planned.fault is Fault.CUT else self._network.hold)()
@@ -74,7 +74,7 @@ class Injector:
                 self._server.start()
 
     def _kill(self, planned: Planned) -> None:
-        self._child.kill(next_at=planned.point)
+        self._consumer.kill(next_at=planned.point)
         self._connections = self._network.connections
 
     def _wait_until_at_work(self) -> None:
@@ -97,12 +97,15 @@ class Injector:
     @contextmanager
     def _no_room(self) -> Iterator[None]:
         """For the process there is now; a limit on the size of files is what can be set from outside."""
-        pid = self._child.pid
-        without = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-        with suppress(ProcessLookupError):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, (_SMALL, resource.RLIM_INFINITY))
+        pid = self._consumer.pid
+        _limit(pid, _SMALL)
         try:
             yield
         finally:
-            with suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, without)
+            _limit(pid, resource.RLIM_INFINITY)
+
+
+def _limit(pid: int | None, size: int) -> None:
+    with suppress(ProcessLookupError):
+        if pid is not None:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -37,6 +37,8 @@ from ..proxy import Proxy
 from ..server import PostgresServer
 from . import transfers
 from .child import Child
+from .consumer import Consumer
+from .deployed import Deployed
 from .injector import Injector
 from .plan import Planned, plan
 from .witness import Witness
@@ -45,12 +47,15 @@ _NAME = "history"
 _SLOT = f"cdc_{_NAME}"
 _QUICK = "-c wal_sender_timeout=3000"
 """A network that is silent is noticed after so long."""
-_MOVES_WITHIN, _ENDED_WITHIN = 90.0, 60.0
+_ENDED_WITHIN, _CAUGHT_UP_WITHIN = 60.0, 180.0
 """Seconds, once the faults are over."""
-_CAUGHT_UP_WITHIN = 180.0
 _LOOK = 0.2
 _LEAST_BATCH = 50_000
 """Bytes. With smaller ones the transfers of a busy machine are not kept up with."""
+
+
+_LEAST_CHUNK = 100_000
+"""Bytes, where each chunk takes a process of its own some seconds to start."""
 
 
 @dataclass
@@ -67,10 +72,14 @@ class FaultTrial:
     history: History
     conditions: Conditions
     plan: Sequence[Planned]
+    deployed: bool
+    """A deployment of Dagster follows, and not `sync --follow`."""
 
     @classmethod
-    def of(cls, seed: int, features: Features = ALL, *, faults: int | None = None) -> FaultTrial:
-        return cls(History.of(seed, features), Conditions.of(seed), plan(seed, faults))
+    def of(
+        cls, seed: int, features: Features = ALL, *, faults: int | None = None, deployed: bool = False
+    ) -> FaultTrial:
+        return cls(History.of(seed, features), Conditions.of(seed), plan(seed, faults), deployed)
 
     def played(self, version: int) -> Played:
         """On a server of its own, for that is killed too."""
@@ -92,6 +101,7 @@ class _Playing:
         dsn = make_conninfo(network.dsn, options=_QUICK, connect_timeout=3)
         dsn = sending_in_progress(dsn) if trial.conditions.in_progress else dsn
         self._program = Program(folder / "cdc.json", {"HISTORY_DSN": dsn})
+        self._said = self._program.said
         self._program.config.write_text(json.dumps(self._config()))
 
     def _config(self) -> dict[str, object]:
@@ -104,8 +114,13 @@ class _Playing:
                 "max_bytes": max(conditions.batch_bytes, _LEAST_BATCH),
                 "max_delay": conditions.batch_delay,
             },
-            "seed": {"chunk_bytes": conditions.chunk_bytes},
+            "seed": {"chunk_bytes": self._chunk_bytes()},
+            "stream": {"emit_every": 2, "supervise_every": 5, "stale_after": 8},
         }
+
+    def _chunk_bytes(self) -> int:
+        of_history = self._trial.conditions.chunk_bytes
+        return max(of_history, _LEAST_CHUNK) if self._trial.deployed else of_history
 
     def played(self) -> Played:
         played = Played(Verdict(()))
@@ -114,7 +129,7 @@ class _Playing:
         except Exception as error:
             said = f"{type(error).__name__}: {error}"
             played.verdict = Verdict((said,), "".join(traceback.format_exception(error)))
-        said = self._program.said()
+        said = self._said()
         if any(words in said for words in POSTGRESQL_S_OWN):
             played.verdict = Verdict(())
             played.counts["histories that PostgreSQL could not decode"] += 1
@@ -128,9 +143,10 @@ class _Playing:
             transfers.set_up(source)
         payments = transfers.Transfers(dsn, self._trial.history.seed)
         writers = self._writers(dsn)
-        child = Child(self._program)
+        consumer = self._consumer()
+        self._said = consumer.said
         witness = Witness(dsn, _SLOT, self._copy)
-        injector = Injector(self._server, self._network, child, _SLOT)
+        injector = Injector(self._server, self._network, consumer, _SLOT)
         starting = (payments.start, witness.start, *(writer.start for writer in writers))
         try:
             for start in starting:
@@ -140,17 +156,22 @@ class _Playing:
                 writer.join()
             payments.end()
             self._note("no more faults, and nobody writes")
-            settled = self._settles(dsn)
+            settled = self._settles(dsn, consumer.moves_within)
         finally:
             self._note("ending")
-            child.finish(_ENDED_WITHIN)
+            consumer.finish(_ENDED_WITHIN)
             witness.end()
         counts.update({str(fault): number for fault, number in injector.done.items()})
         counts.update({f"looks: {what}": number for what, number in witness.looks.items()})
-        counts.update({f"ended: {what}": number for what, number in child.endings.items()})
-        counts["processes killed"] = child.killed
-        wrong = (*child.wrong, *dict.fromkeys(witness.wrong), *self._failures)
+        counts.update({f"ended: {what}": number for what, number in consumer.endings.items()})
+        counts["processes killed"] = consumer.killed
+        wrong = (*consumer.wrong, *dict.fromkeys(witness.wrong), *self._failures)
         return [*settled, *wrong, *self._different(dsn)]
+
+    def _consumer(self) -> Consumer:
+        if self._trial.deployed:
+            return Deployed(self._program, self._trial.history.seed)
+        return Child(self._program)
 
     def _note(self, what: str) -> None:
         self._journal.append(f"{time.monotonic() - self._began:6.2f} s  {what}")
@@ -171,22 +192,22 @@ class _Playing:
         except Exception as error:
             self._failures.append(f"a writer failed: {type(error).__name__}: {error}")
 
-    def _settles(self, dsn: str) -> list[str]:
+    def _settles(self, dsn: str, within: float) -> list[str]:
         """Wait until the process that follows has brought everything, by itself."""
         with connected(dsn) as source:
             for (gid,) in source.execute("select gid from pg_prepared_xacts").fetchall():
                 source.execute(psycopg.sql.SQL("rollback prepared {}").format(gid))
         head = WalCapture(name=_NAME, conninfo=lambda: dsn, patterns=Patterns.parse(["*.*"])).head()
-        sink = DuckDBSink(self._copy, _NAME, lock_timeout=_MOVES_WITHIN)
+        sink = DuckDBSink(self._copy, _NAME, lock_timeout=within)
         at, moved = LSN(0), time.monotonic()
-        while time.monotonic() - moved < _MOVES_WITHIN:
+        while time.monotonic() - moved < within:
             if (held := sink.position()) and held.lsn > at:
                 at, moved = held.lsn, time.monotonic()
             if at >= head:
                 sink.close()
                 return []
             time.sleep(_LOOK)
-        return [f"without faults the destination is at {at} for {_MOVES_WITHIN:.0f} s, and never at {head}"]
+        return [f"without faults the destination is at {at} for {within:.0f} s, and never at {head}"]
 
     def _different(self, dsn: str) -> list[str]:
         with self._program.start("sync") as process:
