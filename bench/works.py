@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import backlog, latency, size, snapshot
+from . import backlog, batches, large, latency, size, snapshot
 from .ground import Ground
 from .result import Result
 
@@ -22,7 +22,9 @@ WORKS: dict[str, Callable[[Ground], Result]] = {
         snapshot.snapshot,
         latency.latency,
         latency.idle,
+        large.large,
         size.size,
+        batches.batches,
     )
 }
 """Their docstrings are their titles."""
