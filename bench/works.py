@@ -14,6 +14,7 @@ WORKS: dict[str, Callable[[Ground], Result]] = {
     work.__name__: work
     for work in (
         backlog.stream,
+        backlog.beside_debezium,
         backlog.one,
         backlog.mix,
         backlog.wide,
