@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cdc_assets.testing import installations
@@ -49,7 +50,7 @@ def _table(results: list[Result]) -> Table:
         ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
         colour = "green" if each.reached else "yellow"
         table.add_row(
-            each.work, each.ours, each.reference, f"[{colour}]{ratio}[/]", f"[{colour}]{each.goal}[/]"
+            each.work, each.ours, escape(each.reference), f"[{colour}]{ratio}[/]", f"[{colour}]{each.goal}[/]"
         )
     return table
 
