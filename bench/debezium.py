@@ -38,7 +38,7 @@ def received(ground: Ground, slot: str, publication: str, count: int) -> float:
         {"properties": _properties(ground.server.dsn, slot, publication), "count": count, "quiet": str(quiet)}
     )
     command = [sys.executable, "-m", __spec__.name, task]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     return float(said.stdout.split()[-1])
 
 

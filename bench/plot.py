@@ -68,7 +68,8 @@ def draw(plot: Plot, folder: Path, measured_on: str, kind: str = "svg") -> Path:
         figure = Figure(figsize=(5.6, 3.3), layout="constrained", facecolor="white")
         axes = figure.subplots()
         for curve, colour in zip(plot.curves, _COLOURS, strict=False):
-            axes.plot(curve.x, curve.y, "o-" if curve.points else "-", color=colour, label=curve.label, ms=4)
+            style = "o-" if curve.points else "-"
+            axes.plot(curve.x, curve.y, style, color=colour, label=curve.label, linewidth=1.4, ms=4)
         for level in plot.levels:
             axes.axhline(level.y, color=_GREY, dashes=(4, 3), linewidth=1, label=level.label)
         if plot.goals:
