@@ -1,5 +1,5 @@
 """
-`python -m bench`, or `make bench`: measure, print one table, and write it as JSON.
+`python -m bench`, or `make bench`: measure, print one table, write it as JSON, and draw it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cdc_assets.testing import installations
 
 from .ground import Ground
+from .plot import draw
 from .result import Result
 from .works import USUAL, WORKS
 
@@ -27,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", choices=WORKS, nargs="+", default=USUAL, help="measure these")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where it is written")
+    parser.add_argument("--plots", type=Path, default=Path("docs"), help="the folder of the pictures")
     arguments = parser.parse_args()
     console, results = Console(), []
     for name in arguments.only:
@@ -34,9 +37,11 @@ def main() -> None:
         with Ground() as ground, console.status(f"{name}: {work.__doc__}"):
             results.append(work(ground))
     console.print(_table(results))
-    arguments.json.write_text(
-        json.dumps(_machine() | {"results": [asdict(each) for each in results]}, indent=2)
-    )
+    machine = _machine()
+    arguments.json.write_text(json.dumps(machine | {"results": [asdict(each) for each in results]}, indent=2))
+    said = f"PostgreSQL {machine['postgresql']}, {machine['cores']} cores, {str(machine['at'])[:10]}"
+    for plot in [each.plot for each in results if each.plot]:
+        draw(plot, arguments.plots, said)
 
 
 def _table(results: list[Result]) -> Table:
@@ -45,7 +50,7 @@ def _table(results: list[Result]) -> Table:
         ratio = "" if each.ratio is None else f"{each.ratio:.2f}"
         colour = "green" if each.reached else "yellow"
         table.add_row(
-            each.work, each.ours, each.reference, f"[{colour}]{ratio}[/]", f"[{colour}]{each.goal}[/]"
+            each.work, each.ours, escape(each.reference), f"[{colour}]{ratio}[/]", f"[{colour}]{each.goal}[/]"
         )
     return table
 

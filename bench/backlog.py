@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from . import tables
-from .ground import Ground
+from . import debezium, tables
+from .ground import Ground, Pipeline
 from .result import Result, Round, compared
 
 _ROUNDS = 3
@@ -16,19 +16,37 @@ _AT_ONCE = 10_000
 _REFERENCE = "pg_recvlogical to /dev/null"
 
 
+_COUNT = 1_000_000
+_INSERTS = [tables.insert("streamed", first, _AT_ONCE) for first in range(0, _COUNT, _AT_ONCE)]
+
+
 def stream(ground: Ground) -> Result:
     """1 M narrow inserts, 10,000 a transaction"""
-    count = 1_000_000
-    work = [tables.insert("streamed", first, _AT_ONCE) for first in range(0, count, _AT_ONCE)]
-    rounds = _measured(ground, [tables.NARROW.format(name="streamed")], work)
-    return compared("stream: 1 M narrow inserts", count, list(rounds), _REFERENCE, 0.9)
+    rounds = _measured(ground, [tables.NARROW.format(name="streamed")], _INSERTS)
+    return compared("stream: 1 M narrow inserts", _COUNT, list(rounds), _REFERENCE, 0.9)
+
+
+def beside_debezium(ground: Ground) -> Result:
+    """The same, beside Debezium"""
+    title = "stream: 1 M narrow inserts, beside Debezium"
+    if not debezium.is_installed():
+        return Result(title, "", f"not run: {debezium.HOW_TO_INSTALL}", None, "", True)
+    ground.run(tables.NARROW.format(name="streamed"))
+    pipelines = [ground.pipeline(f"beside{number}", "public.streamed") for number in range(2)]
+    idle = _backlog(ground, "beside", pipelines, _INSERTS)
+    before = pipelines[0].sync("--skip-seed")
+    theirs = debezium.received(ground, "beside_backlog", "cdc_beside0", _COUNT)
+    ours = _COUNT / ((before + pipelines[1].sync("--skip-seed")) / 2 - idle)
+    return Result(
+        title, f"{ours:,.0f}/s", f"{theirs:,.0f}/s  Debezium, JSON to nowhere", ours / theirs, "", True
+    )
 
 
 def one(ground: Ground) -> Result:
     """The same in one transaction"""
-    count = 1_000_000
-    rounds = _measured(ground, [tables.NARROW.format(name="streamed")], [tables.insert("streamed", 0, count)])
-    return compared("stream: 1 M narrow inserts, one transaction", count, list(rounds), _REFERENCE, 0.9)
+    work = [tables.insert("streamed", 0, _COUNT)]
+    rounds = _measured(ground, [tables.NARROW.format(name="streamed")], work)
+    return compared("stream: 1 M narrow inserts, one transaction", _COUNT, list(rounds), _REFERENCE, 0.9)
 
 
 def mix(ground: Ground) -> Result:
@@ -86,14 +104,21 @@ def _measured(ground: Ground, before: Sequence[str], work: Sequence[str]) -> Ite
 def _rounds(ground: Ground, name: str, selected: Sequence[str], work: Sequence[str]) -> Iterator[Round]:
     """Every round has a slot and a file of its own."""
     pipelines = [ground.pipeline(f"{name}{number}", *selected) for number in range(_ROUNDS)]
-    for pipeline in pipelines:
-        pipeline.sync()
-    idle = median(pipelines[0].sync("--skip-seed") for _ in range(3))
-    ground.run(f"select pg_create_logical_replication_slot('{name}_backlog', 'pgoutput')", *work)
+    idle = _backlog(ground, name, pipelines, work)
     for pipeline in pipelines:
         before = _received(ground, name)
         ours = pipeline.sync("--skip-seed") - idle
         yield Round(ours, (before + _received(ground, name)) / 2)
+
+
+def _backlog(ground: Ground, name: str, pipelines: Sequence[Pipeline], work: Sequence[str]) -> float:
+    """Have `work` wait in the slot of each, and in one of ours; how many seconds a pipeline takes that
+    has nothing to do."""
+    for pipeline in pipelines:
+        pipeline.sync()
+    idle = median(pipelines[0].sync("--skip-seed") for _ in range(3))
+    ground.run(f"select pg_create_logical_replication_slot('{name}_backlog', 'pgoutput')", *work)
+    return idle
 
 
 def _received(ground: Ground, name: str) -> float:

@@ -86,12 +86,18 @@ class Pipeline:
 
     def sync(self, *arguments: str) -> float:
         """Seconds of `cdc-assets sync`, start-up included."""
-        return _timed([_PROGRAM, "sync", "--config", self._config, *arguments])
+        return _timed(self._command(*arguments))
+
+    def begun(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """The same, which goes on. Say `with`."""
+        return subprocess.Popen(self._command(*arguments), stdout=subprocess.DEVNULL)
+
+    def _command(self, *arguments: str) -> list[str | Path]:
+        return [_PROGRAM, "sync", "--config", self._config, *arguments]
 
     @contextmanager
     def following(self) -> Iterator[Following]:
-        command = [_PROGRAM, "sync", "--config", self._config, "--follow"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        with self.begun("--follow") as process:
             try:
                 yield Following(process.pid)
             finally:
@@ -105,10 +111,17 @@ class Following:
 
     pid: int
 
+    def memory(self) -> int:
+        """Bytes that are resident."""
+        return self._status("VmRSS:")
+
     def peak_memory(self) -> int:
         """Bytes, the most that was ever resident."""
+        return self._status("VmHWM:")
+
+    def _status(self, name: str) -> int:
         status = Path(f"/proc/{self.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) << 10
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) << 10
 
     def cpu_seconds(self) -> float:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from .plot import Plot
+
 
 @dataclass(frozen=True)
 class Result:
@@ -18,7 +20,9 @@ class Result:
     ratio: float | None
     """Of speeds; 1 is as fast as the reference."""
     goal: str
+    """Empty where there is none."""
     reached: bool
+    plot: Plot | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from cdc_assets.model import (
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 
 from .ground import Ground
+from .plot import Curve, Plot
 from .result import Result
 
 _SIZES = (1_000_000, 10_000_000, 50_000_000)
@@ -54,6 +55,14 @@ def size(ground: Ground) -> Result:
         None,
         "< 2 times, from 1 M to 50 M",
         growth < 2,
+        Plot(
+            "bench-table-size",
+            "A batch of 1,000 updates, by the size of its table",
+            "rows in the table",
+            "ms",
+            [Curve("in all", _SIZES, [cost * 1000 for cost in costs], points=True)],
+            log_x=True,
+        ),
     )
 
 

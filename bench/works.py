@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import backlog, latency, size, snapshot
+from . import backlog, batches, large, latency, size, snapshot
 from .ground import Ground
 from .result import Result
 
@@ -14,6 +14,7 @@ WORKS: dict[str, Callable[[Ground], Result]] = {
     work.__name__: work
     for work in (
         backlog.stream,
+        backlog.beside_debezium,
         backlog.one,
         backlog.mix,
         backlog.wide,
@@ -22,7 +23,9 @@ WORKS: dict[str, Callable[[Ground], Result]] = {
         snapshot.snapshot,
         latency.latency,
         latency.idle,
+        large.large,
         size.size,
+        batches.batches,
     )
 }
 """Their docstrings are their titles."""
