@@ -16,6 +16,8 @@ class Consumer(ABC):
 
     moves_within = 90.0
     """Seconds, once the faults are over."""
+    pace = 1.0
+    """By how much longer than planned it is left alone after a fault."""
 
     def __init__(self, program: Program) -> None:
         self._program = program

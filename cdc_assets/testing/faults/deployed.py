@@ -39,6 +39,8 @@ _NEVER = ("are gone", "ProtocolError", "SinkError", "UnfaithfulValue")
 class Deployed(Consumer):
     moves_within = 400.0
     """The supervisor waits for up to 300 seconds, if the last runs were killed before they streamed."""
+    pace = 5.0
+    """A run takes some seconds to start."""
 
     def __init__(self, program: Program, seed: int) -> None:
         super().__init__(program)

@@ -37,7 +37,7 @@ class Injector:
     def carry_out(self, plan: Sequence[Planned], journal: Callable[[str], None]) -> None:
         for planned in plan:
             self._wait_until_at_work()
-            time.sleep(planned.after)
+            time.sleep(planned.after * self._consumer.pace)
             journal(str(planned))
             self._inject(planned)
             self.done[planned.fault] += 1

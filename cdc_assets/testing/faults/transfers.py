@@ -8,12 +8,14 @@ from random import Random
 
 import psycopg
 
+from ...model import TableName
 from ..histories.differences import Connection
 from ..histories.session import connected
 from .beside import Beside
 
 SCHEMA = "bank"
 TABLES = ("account_a", "account_b")
+NAMES = {TableName(SCHEMA, table) for table in TABLES}
 _EACH, _BALANCE = 60, 1000
 ACCOUNTS, SUM = 2 * _EACH, 2 * _EACH * _BALANCE
 

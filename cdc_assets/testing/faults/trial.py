@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from ...model import LSN
+from ...model import LSN, TableName, TableState
 from ...postgres.patterns import Patterns
 from ...postgres.wal import WalCapture
 from ...sinks.duckdb.sink import DuckDBSink
@@ -199,11 +199,11 @@ class _Playing:
                 source.execute(psycopg.sql.SQL("rollback prepared {}").format(gid))
         head = WalCapture(name=_NAME, conninfo=lambda: dsn, patterns=Patterns.parse(["*.*"])).head()
         sink = DuckDBSink(self._copy, _NAME, lock_timeout=within)
-        at, moved = LSN(0), time.monotonic()
+        at, moved = _At(), time.monotonic()
         while time.monotonic() - moved < within:
-            if (held := sink.position()) and held.lsn > at:
-                at, moved = held.lsn, time.monotonic()
-            if at >= head:
+            if (now := _At.of(sink)) != at:
+                at, moved = now, time.monotonic()
+            if at.lsn >= head and at.seeded >= transfers.NAMES:
                 sink.close()
                 return []
             time.sleep(_LOOK)
@@ -221,6 +221,20 @@ class _Playing:
         sink = DuckDBSink(self._copy, _NAME)
         with connected(dsn) as source:
             return list(map(str, differences(source, copies(sink))))
+
+
+@dataclass(frozen=True)
+class _At:
+    """Where a destination is."""
+
+    lsn: LSN = LSN(0)
+    seeded: Set[TableName] = frozenset()
+
+    @classmethod
+    def of(cls, sink: DuckDBSink) -> _At:
+        position, held = sink.position(), sink.tables()
+        seeded = {name for name, table in held.items() if table.state is TableState.SEEDED}
+        return cls(position.lsn if position else LSN(0), seeded)
 
 
 def _written(dsn: str, steps: Sequence[Step], pace: float) -> None:

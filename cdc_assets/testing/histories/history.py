@@ -15,6 +15,7 @@ from .definitions import Definitions
 from .features import ALL, Feature
 from .kinds import Features
 from .names import Names, literal
+from .tables import Tables
 from .world import Reference, World
 
 
@@ -66,13 +67,15 @@ class _Author:
         self._seed, self._features = seed, features
         self._chance = Random(seed)
         self._world = World()
-        self._definitions = Definitions(self._world, Names(self._chance), self._chance, features)
+        names = Names(self._chance)
+        self._tables = Tables(self._world, names, self._chance, features)
+        self._definitions = Definitions(self._tables, self._world, names, self._chance, features)
         self._prepared = 0
 
     def history(self) -> History:
         chance = self._chance
         often = chance.choice((0.0, 0.05, 0.2, 1.0))
-        steps = [Step((s,), Stage.BEFORE, defines=True) for s in self._definitions.begin()]
+        steps = [Step((s,), Stage.BEFORE, defines=True) for s in self._tables.begin()]
         for _ in range(chance.choice((0, 20))):
             steps += [Step((statement,), Stage.BEFORE) for statement in self._change()]
         for _ in range(chance.randint(10, 15 if often == 1.0 else 50)):
