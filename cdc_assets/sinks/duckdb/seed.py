@@ -233,7 +233,7 @@ def gathered(table: Table, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
     size = 0
     for batch in iterator:
         first.append(batch)
-        size += batch.nbytes
+        size += batch.get_total_buffer_size()
         if size > _GATHERED:
             break
     failures: list[BaseException] = []
