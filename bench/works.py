@@ -23,6 +23,7 @@ WORKS: dict[str, Callable[[Ground], Result]] = {
         latency.latency,
         latency.idle,
         size.size,
+        size.recent,
     )
 }
 """Their docstrings are their titles."""
