@@ -5,11 +5,10 @@ First copies: what is read, what is not read again, and what is planned again.
 from __future__ import annotations
 
 from dataclasses import replace
-from threading import Barrier, BrokenBarrierError
 
 import pytest
 from changes import ITEMS, UNCHANGED, batch, commit, insert, record_batch, table, update
-from journals import JournalSink, copied
+from journals import copied
 
 from cdc_assets import engine
 from cdc_assets.errors import CaptureError, SinkError
@@ -59,39 +58,6 @@ def test_no_snapshot_is_asked_for_when_there_is_nothing_to_read(capture, planned
 
     assert load(capture, planned) == []
     assert capture.steps == []
-
-
-def test_a_chunk_is_read_while_the_one_before_it_is_loaded(capture):
-    both_are_read = Barrier(2, timeout=10)
-
-    class Slow(JournalSink):
-        def load(self, table, chunk, rows, *, at):
-            read = list(rows)
-            both_are_read.wait()
-            return super().load(table, chunk, read, at=at)
-
-    sink = Slow(capture)
-    list(engine.catch_up(capture, sink, readers=1))
-
-    assert copied(sink, ITEMS) == {1: "a", 2: "b"}
-
-
-def test_no_more_chunks_are_read_at_once_than_there_are_readers(capture):
-    both_are_being_read = Barrier(2, timeout=0.2)
-
-    class Watching(JournalSink):
-        def load(self, table, chunk, rows, *, at):
-            read = []
-            for some in rows:
-                read.append(some)
-                with pytest.raises(BrokenBarrierError):
-                    both_are_being_read.wait()
-            return super().load(table, chunk, read, at=at)
-
-    sink = Watching(capture)
-    list(engine.catch_up(capture, sink, readers=1))
-
-    assert copied(sink, ITEMS) == {1: "a", 2: "b"}
 
 
 def test_a_seed_that_is_resumed_does_not_read_again_what_is_loaded(capture, sink):
