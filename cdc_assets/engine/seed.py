@@ -9,13 +9,10 @@ wins.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from threading import Semaphore
-
-import pyarrow as pa
 
 from ..errors import CdcError, SeedOutdated, TableRefused, TableRewritten, UnfaithfulValue, UnusableTable
 from ..model import (
@@ -112,8 +109,7 @@ def load(
     readers: int = 2,
     aside: Aside | None = None,
 ) -> Iterator[Loaded]:
-    """Read `chunks`, all from one snapshot, so many at once, while one more, which has been read, is
-    loaded; each is reported once it is durable.
+    """Read `chunks`, all from one snapshot, several at once; each is reported once it is durable.
 
     A table that is not any more what its chunks were planned for is marked, to be planned again. One
     that cannot be read, or is refused by the sink, is put into `aside`; without it, that is raised.
@@ -122,13 +118,10 @@ def load(
     if not wanted:
         return
     generations = {name: held.generation for name, held in sink.tables().items()}
-    with capture.snapshot(wanted) as snapshot, ThreadPoolExecutor(readers + 1, "cdc-read") as pool:
+    with capture.snapshot(wanted) as snapshot, ThreadPoolExecutor(readers, "cdc-read") as pool:
         reached(Point.SNAPSHOT_OPEN)
-        turns = Semaphore(readers)
         work = {
-            pool.submit(
-                _load_one, capture, snapshot, sink, tables[name], chunk, generations[name], turns
-            ): name
+            pool.submit(_load_one, capture, snapshot, sink, tables[name], chunk, generations[name]): name
             for name, planned in chunks.items()
             for chunk in planned
         }
@@ -154,17 +147,10 @@ def load(
 
 
 def _load_one(
-    capture: ChangeCapture,
-    snapshot: Snapshot,
-    sink: Sink,
-    table: Table,
-    chunk: Chunk,
-    generation: int,
-    turns: Semaphore,
+    capture: ChangeCapture, snapshot: Snapshot, sink: Sink, table: Table, chunk: Chunk, generation: int
 ) -> Loaded | None:
     try:
-        with closing(_read(snapshot, table, chunk, turns)) as read:
-            rows = sink.load(table, chunk, read, at=snapshot.lsn)
+        rows = sink.load(table, chunk, snapshot.read(table, chunk), at=snapshot.lsn)
     except UnfaithfulValue as error:
         keep_as_text(capture, sink, table, error)
         return None
@@ -174,14 +160,6 @@ def _load_one(
         return None
     reached(Point.CHUNK_DURABLE)
     return Loaded(table.name, chunk, rows, snapshot.lsn)
-
-
-def _read(
-    snapshot: Snapshot, table: Table, chunk: Chunk, turns: Semaphore
-) -> Generator[pa.RecordBatch, None, None]:
-    """The rows; it is the next one's turn when they are read, which is before they are loaded."""
-    with turns:
-        yield from snapshot.read(table, chunk)
 
 
 def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]) -> bool:
