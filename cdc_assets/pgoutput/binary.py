@@ -39,7 +39,8 @@ def decode(frames: Frames, table: Table) -> pa.RecordBatch:
     for column in table.columns:
         length = uint32_at(data, at)
         valid = length != _NULL
-        length = np.where(valid, length, 0)
+        if not valid.all():
+            length = np.where(valid, length, 0)
         cells = Cells(data, at + 4, length, valid)
         read = types.from_binary if types.has_binary(column) else types.from_text
         arrays.append(read(column, cells, table.name))

@@ -28,14 +28,8 @@ _INLINE = 12
 """Bytes a string view holds itself; longer strings it points to.
 https://arrow.apache.org/docs/format/Columnar.html#variable-size-binary-view-layout"""
 
-_KEPT = np.array(
-    [
-        [(1 << 8 * min(max(length - 4 * word, 0), 4)) - 1 for word in range(3)]
-        for length in range(_INLINE + 1)
-    ],
-    np.uint32,
-)
-"""By length: which bits of each of the three words belong to the string."""
+_KEPT = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+"""By the number of bytes that belong to a string: which bits of eight bytes do, the first the lowest."""
 
 
 def uint32_at(data: Bytes, at: Ints) -> Ints:
@@ -74,14 +68,12 @@ class Cells:
     @cached_property
     def text(self) -> pa.Array:
         """The cells as string views: nothing is copied but the short ones."""
-        words = _overlapping(self.data, "<u4")
-        kept = _KEPT[np.minimum(self.length, _INLINE)]
-        views = np.empty((len(self), 4), np.uint32)
-        views[:, 0] = self.length
-        views[:, 1] = words[self.start] & kept[:, 0]
-        long = self.length > _INLINE
-        views[:, 2] = np.where(long, 0, words[self.start + 4] & kept[:, 1])
-        views[:, 3] = np.where(long, self.start, words[self.start + 8] & kept[:, 2])
+        words = _overlapping(self.data, "<u8")
+        first = words[self.start] & _KEPT.take(np.minimum(self.length, 4))
+        rest = words[self.start + 4] & _KEPT.take(np.clip(self.length - 4, 0, 8))
+        views = np.empty((len(self), 2), np.uint64)
+        views[:, 0] = self.length.astype(np.uint64) | first << 32
+        views[:, 1] = np.where(self.length > _INLINE, self.start.astype(np.uint64) << 32, rest)
         return self.array_of(pa.string_view(), [views, self.data])
 
     @property

@@ -38,9 +38,10 @@ class Frames:
 
     @classmethod
     def of(cls, messages: Sequence[bytes]) -> Frames:
+        """The messages, in data that ends with `cells.PADDING`."""
         sizes = np.fromiter(map(len, messages), np.int64, len(messages))
         end = np.cumsum(sizes)
-        return cls(np.frombuffer(b"".join(messages), np.uint8), end - sizes, end)
+        return cls(np.frombuffer(b"".join([*messages, PADDING]), np.uint8), end - sizes, end)
 
     @classmethod
     def joined(cls, pieces: Sequence[Frames]) -> Frames:

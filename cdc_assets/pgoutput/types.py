@@ -146,25 +146,32 @@ def _binary_numeric(cells: Cells, to: pa.DataType) -> pa.Array:
 
     https://www.postgresql.org/docs/current/datatype-numeric.html; numeric_send in the source.
     """
-    count = np.where(cells.valid, cells.number("i2"), 0)
-    weight = cells.number("i2", 2).astype(np.int64)
-    sign = cells.number("u2", 4)
-    if ((sign >= _NOT_A_NUMBER) & cells.valid).any():
+    head = np.where(cells.valid, cells.number("u8"), 0)
+    count, sign = (head >> 48).astype(np.int64), head >> 16 & 0xFFFF
+    weight = (head >> 32).astype(np.int16).astype(np.int64)
+    if (sign >= _NOT_A_NUMBER).any():
         raise pa.ArrowInvalid("a numeric is not a number")
     unscaled = np.zeros(len(cells), np.int64)
-    for place in range(int(count.max(initial=0))):
-        digit = np.where(place < count, cells.number("i2", 8 + 2 * place), 0).astype(np.int64)
-        power = np.clip(to.scale + 4 * (weight - place), -4, 18)
-        # Below the scale a digit to the base of 10,000 ends in zeros.
-        unscaled += np.where(power < 0, digit // _POWERS[-power], digit * _POWERS[power])
-    unscaled[sign == _MINUS] *= -1
+    highest, lowest = int(weight.max(initial=0)), -to.scale // 4
+    for first in range(0, int(count.max(initial=0)), 4):
+        four = cells.number("u8", 8 + 2 * first) & _LEADING.take(np.clip(count - first, 0, 4))
+        # Shifted by 64 or more, or by less than nothing, which wraps around, they are 0.
+        shift = (48 - 16 * (weight - highest - first)).astype(np.uint64)
+        for exponent in range(highest, lowest - 1, -1):
+            digit = (four >> shift & 0xFFFF).view(np.int64)
+            power = to.scale + 4 * exponent
+            # Below the scale a digit to the base of 10,000 ends in zeros.
+            unscaled += digit * 10**power if power >= 0 else digit // 10**-power
+            shift -= 16
+    np.negative(unscaled, out=unscaled, where=sign == _MINUS)
     wide = np.stack([unscaled, unscaled >> 63], axis=1)
     return cells.array(wide, to)
 
 
 _MOST_DIGITS = 18
 """Of a decimal whose digits fit a 64-bit integer."""
-_POWERS = 10 ** np.arange(19, dtype=np.int64)
+_LEADING = np.array([(1 << 64) - (1 << 64 - 16 * digits) for digits in range(5)], np.uint64)
+"""The bits of the first 0 to 4 digits of four."""
 _MINUS, _NOT_A_NUMBER = 0x4000, 0xC000
 _TYPES: dict[int, Type] = {
     16: Type(_always(pa.bool_()), _bool, _binary_bool),

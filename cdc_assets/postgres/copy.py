@@ -25,6 +25,7 @@ from psycopg import pq
 
 from ..errors import ServerUnreachable
 from ..model.changes import Bytes
+from ..pgoutput.cells import PADDING
 from ..pgoutput.frames import Frames, split
 from .session import Connection
 
@@ -70,7 +71,7 @@ class Copy(ABC):
 
     @abstractmethod
     def frames(self) -> Frames:
-        """The messages received since the last time."""
+        """The messages received since the last time, in data that ends with `cells.PADDING`."""
 
     @abstractmethod
     def write(self, message: bytes) -> None: ...
@@ -151,20 +152,22 @@ class _SocketCopy(Copy):
     def frames(self) -> Frames:
         if self.may_have_ended:  # What looks like the end and is not must be looked at only once.
             self._tail = self._tail[1:]
-        data, pieces = self._arrived(), []
+        arrived, pieces, at = self._arrived(PADDING), [], 0
         while True:
-            data = data[self._other_messages(data) :]
-            frames, end = split(data, *self._begins_with)
+            data = arrived[at : len(arrived) - len(PADDING)]
+            begin = self._other_messages(data)
+            frames, end = split(data[begin:], *self._begins_with)
+            at += begin
             if not end:
                 break
-            pieces.append(frames)
-            data = data[end:]
-        self._rest = data.tobytes()
+            pieces.append(Frames(arrived[at:], frames.start, frames.end))
+            at += end
+        self._rest = data[begin:].tobytes()
         return pieces[0] if len(pieces) == 1 else Frames.joined(pieces)
 
-    def _arrived(self) -> Bytes:
+    def _arrived(self, padding: bytes = b"") -> Bytes:
         received = (self._received.popleft() for _ in range(len(self._received)))
-        return np.frombuffer(b"".join([self._rest, *received]), np.uint8)
+        return np.frombuffer(b"".join([self._rest, *received, padding]), np.uint8)
 
     def _other_messages(self, data: Bytes) -> int:
         """Take note of what is not data; where it ends."""

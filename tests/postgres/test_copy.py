@@ -11,6 +11,7 @@ from servers import running_server
 from tls import behind_tls, has_tls, server_with_tls
 
 from cdc_assets.model import LSN, TableName
+from cdc_assets.pgoutput.cells import PADDING
 from cdc_assets.postgres.copy import Copy, Refused, _LibpqCopy, _SocketCopy, copy
 from cdc_assets.postgres.patterns import Patterns
 from cdc_assets.postgres.session import connect
@@ -87,6 +88,18 @@ def test_both_ways_give_the_same_messages(dsn, rows):
 
     assert by_socket == by_libpq
     assert by_socket[-1].endswith(b"\xff\xff")
+
+
+def test_a_short_cell_that_ends_what_has_arrived_is_read(newest_dsn, way):
+    """A fixed number of bytes is read where a cell starts, and there may be no more yet."""
+    with connect(newest_dsn) as connection, closing(way(connection, b"COPY (select 1) TO STDOUT")) as running:
+        frames = []
+        while not running.ended:
+            running.wait()
+            running.receive()
+            frames.append(running.frames())
+
+    assert all(each.data[-len(PADDING) :].tobytes() == PADDING for each in frames)
 
 
 def test_notices_on_the_way_are_no_messages(newest_dsn, way):

@@ -114,17 +114,16 @@ class Seed:
 
     def missing(self) -> pa.Table:
         """Keys whose newest row neither chunks nor changes have whole."""
-        columns = ", ".join(f"d.{quoted(name)}" for name in self._table.key)
+        keys, columns = (", ".join(f"{of}{quoted(name)}" for name in self._table.key) for of in ("", "d."))
         return self._transaction.arrow(
-            f"SELECT {columns} FROM {self.delta} d LEFT JOIN {self._newest_loaded()} l "
-            f"ON {same_key('d', 'l', self._table.key)} "
-            f"WHERE coalesce(l.{LSN_COLUMN}, 0) < d.{LSN_COLUMN} "
-            f"AND (d._cdc_lost OR (NOT d._cdc_gone AND len(d._cdc_missing) > 0 AND l.{LSN_COLUMN} IS NULL))"
+            f"WITH unsure AS (FROM {self.delta} "
+            "WHERE _cdc_lost OR NOT _cdc_gone AND len(_cdc_missing) > 0), "
+            f"newest AS (SELECT {keys}, max({LSN_COLUMN}) AS {LSN_COLUMN} FROM {self.loaded} l "
+            f"SEMI JOIN unsure u ON {same_key('l', 'u', self._table.key)} GROUP BY ALL) "
+            f"SELECT {columns} FROM unsure d LEFT JOIN newest n ON {same_key('d', 'n', self._table.key)} "
+            f"WHERE coalesce(n.{LSN_COLUMN}, 0) < d.{LSN_COLUMN} "
+            f"AND (d._cdc_lost OR n.{LSN_COLUMN} IS NULL)"
         )
-
-    def _newest_loaded(self) -> str:
-        keys = ", ".join(quoted(name) for name in self._table.key)
-        return f"(SELECT {keys}, max({LSN_COLUMN}) AS {LSN_COLUMN} FROM {self.loaded} GROUP BY ALL)"
 
     def drop_outdated(self, truncated_at: LSN, chunk_rows: int) -> None:
         """Leave of the loaded rows those read after the last truncation, and of each key the newest.
@@ -234,7 +233,7 @@ def gathered(table: Table, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.Record
     size = 0
     for batch in iterator:
         first.append(batch)
-        size += batch.nbytes
+        size += batch.get_total_buffer_size()
         if size > _GATHERED:
             break
     failures: list[BaseException] = []
