@@ -41,7 +41,7 @@ def show(running: Pipeline, events: Iterator[Event | Retry]) -> None:
         for event in events:
             if isinstance(event, Loaded):
                 totals.loaded(event)
-                shown.loaded(event, running.sink.tables())
+                shown.loaded(event)
             elif isinstance(event, Step):
                 totals.streamed(event)
                 shown.streamed(event)

@@ -199,11 +199,16 @@ class WalCapture(ChangeCapture):
             return LSN(row[0])
         return self._here().lsn
 
-    def plan(self, table: Table) -> Sequence[Chunk]:
+    def plan(self, tables: Sequence[Table]) -> Mapping[TableName, Sequence[Chunk]]:
         with session(self.conninfo()) as connection:
-            if not table.key:
-                return chunks.whole(connection, table.oid)
-            return chunks.plan(connection, table.oid, self.chunk_bytes)
+            leaves = chunks.leaves(connection, [table.oid for table in tables])
+        return {
+            table.name: chunks.cut(leaves[table.oid], self.chunk_bytes)
+            if table.key
+            else chunks.whole(leaves[table.oid])
+            for table in tables
+            if table.oid in leaves
+        }
 
     def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:
         return snapshot.opened(self.conninfo(), self.slot, self._published(), wait=self.slot_wait)
