@@ -123,8 +123,9 @@ class WalCapture(ChangeCapture):
             for name in publication.out_of_reach(matched)
         ]
 
-    def _catalog(self, connection: Connection) -> Catalog:
-        return Catalog(connection, Publication(connection, self.publication).tables(), self.mentioned)
+    def _catalog(self, connection: Connection, oid: int | None = None) -> Catalog:
+        """For all tables, or for one."""
+        return Catalog(connection, Publication(connection, self.publication).tables(oid), self.mentioned)
 
     def _see_that_all_match(self, found: Collection[TableName], known: Collection[TableName]) -> None:
         # A table that is there no more may have been renamed; its columns would then be carried as they are.

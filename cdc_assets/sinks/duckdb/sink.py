@@ -38,6 +38,9 @@ from .seed import Tenants, gathered, refuse_columns
 from .state import LSN_COLUMN, ChunkCount, State, TableRecord
 from .taking import Taking, complete, seed_of, unseed
 
+_MANY = 100
+"""Tables, from where on it takes long to open and to close a file."""
+
 
 class DuckDBSink(Sink):
     def __init__(
@@ -235,6 +238,7 @@ class DuckDBSink(Sink):
                     hint="another process wrote to the destination, or it was replaced: start again.",
                 )
             taking = Taking(transaction, state, refused, stops=self._stops)
+            self.file.has_many_tables = taking.heard_of > _MANY
             for changes in batch.changes:
                 if unseen := changes.after(position.lsn):
                     taking.take(unseen)

@@ -47,6 +47,11 @@ class Taking:
         self._refused, self._stops = refused, stops
         self._set_aside(refused.tables)
 
+    @property
+    def heard_of(self) -> int:
+        """How many tables there are."""
+        return len(self._tables)
+
     @cached_property
     def _there(self) -> set[TableName]:
         """Asked for where something happens only."""
