@@ -173,9 +173,7 @@ class DuckDBFile:
                 self._detach(instance)
 
     def _take_hold(self, instance: duckdb.DuckDBPyConnection, read_only: bool) -> None:
-        if self._letting_go:
-            self._letting_go.cancel()
-            self._letting_go = None
+        self._stay()
         if self._failure:
             failure, self._failure = self._failure, None
             raise failure
@@ -184,6 +182,11 @@ class DuckDBFile:
         if not self.is_held_on:
             self._let_others_in()
             self._attach(instance, read_only)
+
+    def _stay(self) -> None:
+        if self._letting_go:
+            self._letting_go.cancel()
+            self._letting_go = None
 
     def _let_go_soon(self, instance: duckdb.DuckDBPyConnection) -> None:
         turn_is_over = time.monotonic() - self._turn_began > _TURN
@@ -195,13 +198,13 @@ class DuckDBFile:
         """Unless somebody has taken hold of it again at this moment."""
         with self._one_at_a_time:
             if self._letting_go is threading.current_thread():
-                self._letting_go = None
                 try:
                     self._detach(instance)
                 except duckdb.Error as error:
                     self._failure = error
 
     def _detach(self, instance: duckdb.DuckDBPyConnection) -> None:
+        self._stay()
         self.is_held_on = False
         try:
             instance.execute(f"DETACH {ALIAS}")
