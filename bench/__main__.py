@@ -22,12 +22,12 @@ from cdc_assets.testing import installations
 from .ground import Ground
 from .plot import draw
 from .result import Result
-from .works import USUAL, WORKS
+from .works import WORKS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("--only", choices=WORKS, nargs="+", default=USUAL, help="measure these")
+    parser.add_argument("--only", choices=WORKS, nargs="+", default=WORKS, help="measure these")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where it is written")
     parser.add_argument("--plots", type=Path, default=Path("docs"), help="the folder of the pictures")
     arguments = parser.parse_args()

@@ -29,5 +29,3 @@ WORKS: dict[str, Callable[[Ground], Result]] = {
     )
 }
 """Their docstrings are their titles."""
-USUAL = [name for name in WORKS if name != "many"]
-"""The first copy of a thousand tables takes too long to be made three times at each run."""

@@ -5,7 +5,7 @@ What long work shows: bars on a terminal, plain lines elsewhere.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from rich.progress import (
 )
 
 from ..engine import Loaded, Read, Step
-from ..model import Held, TableName
+from ..model import TableName
 
 _EVERY = 5.0
 """Seconds between plain lines about a stream that goes on."""
@@ -37,7 +37,7 @@ class Report(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
-    def loaded(self, event: Loaded, held: Mapping[TableName, Held]) -> None: ...
+    def loaded(self, event: Loaded) -> None: ...
 
     def compared(self, event: Read) -> None: ...
 
@@ -91,11 +91,9 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def loaded(self, event: Loaded, held: Mapping[TableName, Held]) -> None:
-        table = held[event.table]
+    def loaded(self, event: Loaded) -> None:
         click.echo(
-            f"seeded {event.table} chunk {table.chunks_loaded}/{table.chunks}: "
-            f"{event.rows:,} rows at {event.lsn}"
+            f"seeded {event.table} chunk {event.chunks}/{event.of}: {event.rows:,} rows at {event.lsn}"
         )
 
     def compared(self, event: Read) -> None:
@@ -140,9 +138,8 @@ class _Bars:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def loaded(self, event: Loaded, held: Mapping[TableName, Held]) -> None:
-        table = held[event.table]
-        self._read(event.table, event.rows, table.chunks_loaded, table.chunks)
+    def loaded(self, event: Loaded) -> None:
+        self._read(event.table, event.rows, event.chunks, event.of)
 
     def compared(self, event: Read) -> None:
         self._read(event.table, event.rows, event.chunks, event.of)

@@ -67,7 +67,7 @@ def retry(path: Path, tables: tuple[str, ...], as_json: bool) -> None:
 
 
 def _names(sink: Sink, tables: Sequence[str]) -> list[TableName]:
-    held = sink.tables()
+    held = sink.tables(counted=True)
     named = [Pattern.parse(text, "the call").table() for text in tables]
     for name in named:
         if name not in held:

@@ -30,7 +30,7 @@ def status(path: Path, as_json: bool) -> None:
 
 
 def _status(running: Pipeline) -> dict[str, Any]:
-    held = running.sink.tables()
+    held = running.sink.tables(counted=True)
     selection = running.capture.select(held)
     lag = running.capture.lag()
     tables = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -37,11 +38,11 @@ def sync(path: Path, follow: bool, skip_seed: bool) -> None:
 def show(running: Pipeline, events: Iterator[Event | Retry]) -> None:
     """Do the work that `events` is, and show it."""
     totals = Totals()
-    with report() as shown:
+    with closing(running.sink), report() as shown:
         for event in events:
             if isinstance(event, Loaded):
                 totals.loaded(event)
-                shown.loaded(event, running.sink.tables())
+                shown.loaded(event)
             elif isinstance(event, Step):
                 totals.streamed(event)
                 shown.streamed(event)

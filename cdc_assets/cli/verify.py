@@ -75,7 +75,7 @@ def _compared(running: Pipeline, names: Sequence[TableName]) -> list[Comparison]
                 click.echo(f"another process streams; waiting for it to get to {event.lsn}")
             else:
                 found.append(event)
-    held = running.sink.tables()
+    held = running.sink.tables(counted=True)
     for each in sorted(found, key=lambda each: each.table):
         for line in _lines(each):
             click.echo(line)

@@ -57,7 +57,7 @@ def _evidence(pipeline: Pipeline) -> tuple[str | None, list[str], dict[str, int]
     position = pipeline.sink.position()
     broken = engine.lost_continuity(pipeline.capture, position) if position else None
     captured = pipeline.capture.captured()
-    tables = pipeline.sink.tables()
+    tables = pipeline.sink.tables(counted=True)
     seeded = (name for name, held in tables.items() if held.state is TableState.SEEDED)
     quarantined = {str(name): held.quarantined for name, held in tables.items() if held.quarantined}
     return broken, [str(name) for name in seeded if name not in captured], quarantined

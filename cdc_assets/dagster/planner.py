@@ -80,7 +80,7 @@ def _to_seed(pipeline: Pipeline, tables: Sequence[TableName], tick: _Tick) -> It
     refused = {name: f"{error} ({error.hint})" for name, error in aside.items()}
     for name, reason in {**selection.set_aside, **refused}.items():
         tick.said.append(f"{name} is set aside: {reason}")
-    for name in engine.unloaded(pipeline.sink):
+    for name in pipeline.sink.unloaded():
         if name in tables:
             yield name
         else:

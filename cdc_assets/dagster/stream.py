@@ -215,7 +215,7 @@ class _Run:
     def _events(
         self, tally: Tally, everything: bool
     ) -> Iterator[dg.AssetMaterialization | dg.AssetObservation]:
-        held = self._pipeline.sink.tables() if tally.tables or everything else {}
+        held = self._pipeline.sink.tables(counted=True) if tally.tables or everything else {}
         for name in {**tally.tables, **(held if everything else {})}:
             for said in tally.table(name).redefined:
                 self._context.log.info(f"{name} was altered: {said}")

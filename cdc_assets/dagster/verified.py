@@ -56,7 +56,7 @@ def verified_checks(config: CdcConfig, tables: Sequence[TableName]) -> dg.AssetC
         except CdcError as error:
             raise failure(error) from error
         rate = sum(found.rows for found in compared) / (time.monotonic() - began)
-        held = pipeline.sink.tables()
+        held = pipeline.sink.tables(counted=True)
         for found in compared:
             quarantined = held[found.table].quarantined if found.table in held else 0
             yield _result(found, names.mirror(found.table), rate, quarantined)

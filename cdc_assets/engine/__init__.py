@@ -10,7 +10,6 @@ from .seed import Loaded as Loaded
 from .seed import load as load
 from .seed import plan as plan
 from .seed import repair as repair
-from .seed import unloaded as unloaded
 from .stream import Step as Step
 from .stream import stream as stream
 from .sync import Event as Event

@@ -9,9 +9,7 @@ definition. A seed that comes upon one begins again.
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from ..errors import TableRewritten, UnfaithfulValue
+from ..errors import UnfaithfulValue
 from ..model import ChangeCapture, Sink, Table, TextColumn
 
 
@@ -26,5 +24,5 @@ def keep_as_text(capture: ChangeCapture, sink: Sink, table: Table, error: Unfait
     head = capture.head()
     text = table.keeping_as_text({column})
     sink.mark_unseeded(table.name, str(error), in_step=True)
-    with suppress(TableRewritten):  # then it is planned like any other
-        sink.begin_seed(text, capture.plan(text), after=head)
+    if chunks := capture.plan([text]).get(table.name):  # or it is planned like any other
+        sink.begin_seed(text, chunks, after=head)

@@ -10,11 +10,9 @@ wins.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 
-from ..errors import CdcError, SeedOutdated, TableRefused, TableRewritten, UnfaithfulValue, UnusableTable
+from ..errors import CdcError, SeedOutdated, TableRewritten, UnfaithfulValue
 from ..model import (
     LSN,
     ChangeCapture,
@@ -22,13 +20,13 @@ from ..model import (
     Held,
     Selection,
     Sink,
-    Snapshot,
     Table,
     TableName,
     TableState,
 )
 from ..points import Point, reached
 from .as_text import keep_as_text
+from .loading import Loading
 from .prepare import prepare
 
 Plan = Mapping[TableName, Sequence[Chunk]]
@@ -44,6 +42,9 @@ class Loaded:
     chunk: Chunk
     rows: int
     lsn: LSN
+    chunks: int
+    """Of the table, so far; and how many there are."""
+    of: int
 
 
 def plan(capture: ChangeCapture, sink: Sink, aside: Aside) -> Selection:
@@ -61,17 +62,30 @@ def plan(capture: ChangeCapture, sink: Sink, aside: Aside) -> Selection:
         # A table that is new: its changes have to be captured before it is read.
         prepare(capture, sink)
     renamed = {table.oid for table in selection.tables.values()} & in_step(held)
-    for name, table in selection.tables.items():
-        if name in aside or (name in held and held[name].state is not TableState.UNSEEDED):
-            continue
-        if name in held or table.oid not in renamed:  # or the stream, when it gets there, renames it
-            try:
-                with suppress(TableRewritten):  # what became of it, the next look will say
-                    sink.begin_seed(table, capture.plan(table), after=head)
-                    reached(Point.SEED_BEGUN)
-            except TableRefused as error:
-                _set_aside(sink, name, error, aside)
+    wanted = [
+        table
+        for name, table in selection.tables.items()
+        if name not in aside
+        and (name not in held or held[name].state is TableState.UNSEEDED)
+        and (name in held or table.oid not in renamed)  # or the stream, when it gets there, renames it
+    ]
+    for first in range(0, len(wanted), _TOGETHER):
+        _begin(capture, sink, wanted[first : first + _TOGETHER], head, aside)
     return selection
+
+
+def _begin(capture: ChangeCapture, sink: Sink, tables: Sequence[Table], head: LSN, aside: Aside) -> None:
+    chunks = capture.plan(tables)
+    # What became of one that is not there any more, the next look will say.
+    planned = [(table, chunks[table.name]) for table in tables if table.name in chunks]
+    refused = sink.begin_seeds(planned, after=head)
+    reached(Point.SEED_BEGUN)
+    for name, error in refused.items():
+        _set_aside(sink, name, error, aside)
+
+
+_TOGETHER = 200
+"""Seeds that begin in one transaction of the sink, for which the stream waits."""
 
 
 def _set_aside(sink: Sink, name: TableName, error: CdcError, aside: Aside) -> None:
@@ -88,16 +102,6 @@ def in_step(held: Mapping[TableName, Held]) -> set[int]:
         for state in held.values()
         if state.definition and state.state is TableState.SEEDED
     }
-
-
-def unloaded(sink: Sink) -> dict[TableName, list[Chunk]]:
-    """The chunks that are planned and not loaded, by table."""
-    pending = {
-        name: [chunk for chunk, lsn in sink.chunks(name).items() if lsn is None]
-        for name, held in sink.tables().items()
-        if held.chunks_loaded < held.chunks
-    }
-    return {name: chunks for name, chunks in pending.items() if chunks}
 
 
 def load(
@@ -117,49 +121,27 @@ def load(
     wanted = [tables[name] for name in chunks]
     if not wanted:
         return
-    generations = {name: held.generation for name, held in sink.tables().items()}
-    with capture.snapshot(wanted) as snapshot, ThreadPoolExecutor(readers, "cdc-read") as pool:
+    held = sink.tables()
+    loaded = {name: held[name].chunks_loaded for name in chunks}
+    with capture.snapshot(wanted) as snapshot:
         reached(Point.SNAPSHOT_OPEN)
-        work = {
-            pool.submit(_load_one, capture, snapshot, sink, tables[name], chunk, generations[name]): name
-            for name, planned in chunks.items()
-            for chunk in planned
-        }
-        failure: BaseException | None = None
-        try:
-            for done in as_completed(work):
-                if done.cancelled():
-                    continue
-                error = done.exception()
-                if aside is not None and isinstance(error, _OF_ITS_OWN):
-                    _set_aside(sink, work[done], error, aside)
-                elif error:
-                    # What others were in the middle of becomes durable all the same, and is reported.
-                    failure = failure or error
-                    for other in work:
-                        other.cancel()
-                elif loaded := done.result():
-                    yield loaded
-        finally:
-            pool.shutdown(cancel_futures=True)
-        if failure:
-            raise failure
-
-
-def _load_one(
-    capture: ChangeCapture, snapshot: Snapshot, sink: Sink, table: Table, chunk: Chunk, generation: int
-) -> Loaded | None:
-    try:
-        rows = sink.load(table, chunk, snapshot.read(table, chunk), at=snapshot.lsn)
-    except UnfaithfulValue as error:
-        keep_as_text(capture, sink, table, error)
-        return None
-    except _OUTDATED as error:
-        if chunk in sink.chunks(table.name):
-            _plan_again(sink, table.name, generation, error)
-        return None
-    reached(Point.CHUNK_DURABLE)
-    return Loaded(table.name, chunk, rows, snapshot.lsn)
+        loading = Loading(
+            snapshot, sink, [(tables[name], chunk) for name in chunks for chunk in chunks[name]]
+        )
+        for ended in loading.run(readers):
+            name = ended.table.name
+            if ended.error is None:
+                loaded[name] += 1
+                yield Loaded(name, ended.chunk, ended.rows, snapshot.lsn, loaded[name], held[name].chunks)
+            elif isinstance(ended.error, UnfaithfulValue):
+                keep_as_text(capture, sink, ended.table, ended.error)
+            elif isinstance(ended.error, _OUTDATED):
+                if ended.chunk in sink.chunks(name):
+                    _plan_again(sink, name, held[name].generation, ended.error)
+            elif aside is not None:
+                _set_aside(sink, name, ended.error, aside)
+            else:
+                loading.fail(ended.error)
 
 
 def repair(capture: ChangeCapture, sink: Sink, tables: Mapping[TableName, Table]) -> bool:
@@ -192,4 +174,3 @@ def _plan_again(sink: Sink, name: TableName, generation: int, error: CdcError) -
 
 
 _OUTDATED = (TableRewritten, SeedOutdated)
-_OF_ITS_OWN = (UnusableTable, TableRefused)

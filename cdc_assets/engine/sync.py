@@ -15,7 +15,7 @@ from functools import partial
 from ..errors import CdcError
 from ..model import ChangeCapture, Sink, TableName, TableState
 from .prepare import StartedAnew, prepare
-from .seed import Aside, Loaded, load, plan, repair, unloaded
+from .seed import Aside, Loaded, load, plan, repair
 from .stream import Step, stream
 from .watch import Watch
 
@@ -106,7 +106,7 @@ def _bring_in(
         tables = plan(capture, sink, aside).tables
         if not repair(capture, sink, tables):
             continue
-        chunks = {name: pending for name, pending in unloaded(sink).items() if name in tables}
+        chunks = {name: pending for name, pending in sink.unloaded().items() if name in tables}
         if chunks:
             yield from load(capture, sink, tables, chunks, readers=readers, aside=aside)
         for name in [name for name in aside if name not in said]:

@@ -141,7 +141,7 @@ def verify(
         with ExitStack() as audits:
             for each in under_way:
                 each.audit = audits.enter_context(sink.audit(each.table))
-            plans = {each.name: capture.plan(each.table) for each in under_way if each.keys is None}
+            plans = capture.plan([each.table for each in under_way if each.keys is None])
             with capture.snapshot([each.table for each in under_way]) as snapshot:
                 yield from _read(snapshot, under_way, plans, readers)
             if any(each.waits for each in under_way):

@@ -32,6 +32,7 @@ from .net import net as net
 from .quarantine import Quarantined as Quarantined
 from .quarantine import Retried as Retried
 from .sink import Applied as Applied
+from .sink import Part as Part
 from .sink import Sink as Sink
 from .table import Column as Column
 from .table import Evidence as Evidence

@@ -118,8 +118,9 @@ class ChangeCapture(ABC):
         """Why `live` can no longer deliver everything after `position`; None if it can."""
 
     @abstractmethod
-    def plan(self, table: Table) -> Sequence[Chunk]:
-        """Cut `table` into chunks; one without a key into a single one."""
+    def plan(self, tables: Sequence[Table]) -> Mapping[TableName, Sequence[Chunk]]:
+        """Cut each of `tables` into chunks; one without a key into a single one, one that is not there any
+        more not at all."""
 
     @abstractmethod
     def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:

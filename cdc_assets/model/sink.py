@@ -8,9 +8,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import pyarrow as pa
 
+from ..errors import TableRefused
 from .audit import Audit
 from .capture import Chunk, Position
 from .changes import ChangeBatch
@@ -36,6 +38,14 @@ class Applied:
     """A seed waits for rows to be read again: see `missing`."""
 
 
+class Part(NamedTuple):
+    """The rows of a chunk."""
+
+    table: Table
+    chunk: Chunk
+    rows: Iterable[pa.RecordBatch]
+
+
 class Sink(ABC):
     """A destination that holds tables, and remembers what it holds.
 
@@ -46,10 +56,10 @@ class Sink(ABC):
     A seed and the stream may write in any order, from different threads or processes, and
     the result is the same, because for each key the newest LSN wins:
 
-    1. `begin_seed` marks the table before the seed's snapshot is taken. From the
+    1. `begin_seeds` marks the table before the seed's snapshot is taken. From the
        mark on, changes to it are kept, deletes too; before it they are dropped,
        for the snapshot will contain them.
-    2. `load` adds rows read by a snapshot at an LSN. They yield to changes the
+    2. `load_together` adds rows read by a snapshot at an LSN. They yield to changes the
        snapshot did not contain, and supersede those it did.
     3. The copy is put in place by the `apply` that reaches the LSN of the last
        chunk: then it is what the source was at that point, like all the others.
@@ -84,8 +94,9 @@ class Sink(ABC):
         """Remember, with the position, why it is not to be gone on from."""
 
     @abstractmethod
-    def tables(self) -> Mapping[TableName, Held]:
-        """Every table the sink has heard of."""
+    def tables(self, *, counted: bool = False) -> Mapping[TableName, Held]:
+        """Every table the sink has heard of; how many rows it has, and has in quarantine, if they are to
+        be `counted`."""
 
     @abstractmethod
     def read(self, table: TableName) -> pa.Table:
@@ -111,13 +122,20 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
-        """Start a new generation of `table`, before any snapshot it will be loaded from.
+    def begin_seeds(
+        self, planned: Sequence[tuple[Table, Sequence[Chunk]]], *, after: LSN
+    ) -> Mapping[TableName, TableRefused]:
+        """Start a new generation of each table, before any snapshot it will be loaded from.
 
-        `after` is an end of the source's log from before `table` was looked up: changes up
-        to there will be in the snapshot. Nothing happens if a seed of the same definition
-        is already under way. A table without a key has one chunk.
+        `after` is an end of the source's log from before the tables were looked up: changes up
+        to there will be in the snapshot. Nothing happens to one of which a seed of the same definition
+        is already under way. A table without a key has one chunk. Those that are refused are
+        answered, and all others begun.
         """
+
+    def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
+        for refused in self.begin_seeds([(table, chunks)], after=after).values():
+            raise refused
 
     @abstractmethod
     def begin_reload(self, table: TableName, chunks: Sequence[Chunk]) -> None:
@@ -131,8 +149,20 @@ class Sink(ABC):
         """The chunks of the table's present generation, in order, and at what LSN each was loaded."""
 
     @abstractmethod
+    def unloaded(self) -> Mapping[TableName, Sequence[Chunk]]:
+        """The chunks that are planned and not loaded, in order, of each table that has such."""
+
+    @abstractmethod
+    def load_together(self, parts: Sequence[Part], *, at: LSN) -> Sequence[int]:
+        """Add the rows a snapshot at `at` has in some chunks; how many there were in each.
+
+        All become durable together. If one cannot be loaded none is, and what stands in its way
+        is raised.
+        """
+
     def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
-        """Add the rows a snapshot at `at` has in `chunk`; how many there were."""
+        (count,) = self.load_together([Part(table, chunk, rows)], at=at)
+        return count
 
     @abstractmethod
     def apply(self, batch: ChangeBatch) -> Applied:

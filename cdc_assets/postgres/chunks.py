@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from psycopg import sql
 from psycopg.rows import class_row
 
-from ..errors import TableRewritten
 from ..model import Chunk, TableName
 from .session import Connection
 
@@ -27,18 +26,24 @@ _MOST = 2_000
 # Of a table that is dropped at this moment, the catalog still has the name, but no file. A partitioned
 # table without partitions counts as a leaf, and has no file either.
 _LEAVES = """
-select c.oid::bigint as oid, n.nspname as schema, c.relname as name,
+select root.oid::bigint as root, c.oid::bigint as oid, n.nspname as schema, c.relname as name,
        coalesce(pg_relation_filenode(c.oid)::bigint, 0) as filenode,
        coalesce(pg_relation_size(c.oid), 0) / current_setting('block_size')::int as pages,
        coalesce(pg_table_size(c.oid), 0) as bytes
-from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where c.relkind <> 'p'
-  and (c.oid = %(oid)s or c.oid in (select relid from pg_partition_tree(%(oid)s) where isleaf))
-order by 2, 3
+from pg_class root
+     join lateral (
+         select root.oid where root.relkind <> 'p'
+         union select relid::oid from pg_partition_tree(root.oid) where root.relkind = 'p' and isleaf
+     ) leaf on true
+     join pg_class c on c.oid = leaf.oid
+     join pg_namespace n on n.oid = c.relnamespace
+where root.oid = any(%(oids)s::oid[]) and c.relkind <> 'p'
+order by 1, 3, 4
 """
 
 
-class _Leaf(NamedTuple):
+class Leaf(NamedTuple):
+    root: int
     oid: int
     schema: str
     name: str
@@ -80,9 +85,8 @@ class PageRange(NamedTuple):
         return sql.SQL("{} AND ctid < {}::pg_catalog.tid").format(first, f"({self.end},0)")
 
 
-def plan(connection: Connection, oid: int, chunk_bytes: int) -> Sequence[Chunk]:
-    """Cut the table into chunks of about `chunk_bytes` on disk, or into the most there may be."""
-    leaves = _leaves(connection, oid)
+def cut(leaves: Sequence[Leaf], chunk_bytes: int) -> Sequence[Chunk]:
+    """Chunks of about `chunk_bytes` on disk, or the most there may be."""
     size = max(chunk_bytes, math.ceil(sum(leaf.bytes for leaf in leaves) / _MOST))
     ranges = [pages for leaf in leaves for pages in _ranges(leaf, size)]
     return [
@@ -91,25 +95,23 @@ def plan(connection: Connection, oid: int, chunk_bytes: int) -> Sequence[Chunk]:
     ]
 
 
-def whole(connection: Connection, oid: int) -> Sequence[Chunk]:
+def whole(leaves: Sequence[Leaf]) -> Sequence[Chunk]:
     """The table, its partitions included, as one chunk: all of it is then of one snapshot."""
-    ranges = [
-        PageRange(leaf.oid, leaf.schema, leaf.name, leaf.filenode, 0, None)
-        for leaf in _leaves(connection, oid)
-    ]
+    ranges = [PageRange(leaf.oid, leaf.schema, leaf.name, leaf.filenode, 0, None) for leaf in leaves]
     return [Chunk("000000_whole", json.dumps(ranges))]
 
 
-def _leaves(connection: Connection, oid: int) -> list[_Leaf]:
-    with connection.cursor(row_factory=class_row(_Leaf)) as cursor:
-        leaves = cursor.execute(_LEAVES, {"oid": oid}).fetchall()
-    # A partitioned table may have none.
-    if not leaves and not connection.execute("select 1 from pg_class where oid = %s", [oid]).fetchone():
-        raise TableRewritten("a table was dropped while it was planned", hint="start again.")
-    return leaves
+def leaves(connection: Connection, oids: Sequence[int]) -> Mapping[int, Sequence[Leaf]]:
+    """Of each table that is there; a partitioned one may have none."""
+    there = connection.execute("select oid::bigint from pg_class where oid = any(%s::oid[])", [oids])
+    found: dict[int, list[Leaf]] = {oid: [] for (oid,) in there}
+    with connection.cursor(row_factory=class_row(Leaf)) as cursor:
+        for leaf in cursor.execute(_LEAVES, {"oids": oids}):
+            found.setdefault(leaf.root, []).append(leaf)
+    return found
 
 
-def _ranges(leaf: _Leaf, size: int) -> Iterator[PageRange]:
+def _ranges(leaf: Leaf, size: int) -> Iterator[PageRange]:
     """Ranges of equal length, so that several readers end together."""
     count = max(1, min(leaf.pages, math.ceil(leaf.bytes / size)))
     bounds = [leaf.pages * number // count for number in range(count)]

@@ -23,7 +23,8 @@ from .session import Connection, session
 @dataclass
 class Definitions:
     conninfo: Callable[[], str]
-    catalog: Callable[[Connection], Catalog]
+    catalog: Callable[[Connection, int], Catalog]
+    """For one table, by its OID."""
     patterns: Patterns
     held: Mapping[int, Table]
     """What the sink has, by OID, with the evidence of the last look."""
@@ -52,7 +53,7 @@ class Definitions:
         if before and looked_at:
             before = replace(before, evidence=looked_at.evidence)
         with session(self.conninfo()) as connection:
-            catalog = self.catalog(connection)
+            catalog = self.catalog(connection, relation.oid)
             table = described(catalog, relation, entry_of(connection, relation.oid), before or looked_at)
         if not table.doubt:
             self.as_text |= table.as_text

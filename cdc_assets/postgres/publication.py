@@ -26,6 +26,10 @@ _OID = """
 select c.oid::bigint from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where n.nspname = %s and c.relname = %s
 """
+_OF_OID = """
+(schemaname, tablename) = (select n.nspname, c.relname from pg_class c join pg_namespace n
+                           on n.oid = c.relnamespace where c.oid = %s)
+"""
 _SETTINGS = """
 select pubinsert and pubupdate and pubdelete and pubtruncate, pubviaroot
 from pg_publication where pubname = %s
@@ -87,23 +91,24 @@ class Publication:
     def exists(self) -> bool:
         return self._settings() is not None
 
-    def tables(self) -> dict[TableName, Published]:
-        """What the publication covers; empty if there is none."""
+    def tables(self, oid: int | None = None) -> dict[TableName, Published]:
+        """What the publication covers, or covers of one table; empty if there is none."""
         newer = self._has_column_lists
         columns = f"{_SENT}, {_CHOSEN}, rowfilter" if newer else "null, false, null"
         entry = _ENTRY.format(by_schema=_BY_SCHEMA if newer else "")
         query = f"select schemaname, tablename, {columns}, {entry} {_FROM}"
+        found = self._asked(query) if oid is None else self._asked(f"{query} and {_OF_OID}", oid)
         return {
             TableName(schema, table): Published(names and tuple(names), *rest)
-            for schema, table, names, *rest in self._asked(query)
+            for schema, table, names, *rest in found
         }
 
-    def _asked(self, query: str) -> list[TupleRow]:
+    def _asked(self, query: str, *more: int) -> list[TupleRow]:
         for _ in range(_ATTEMPTS):
             # The server finds what is published first, and then looks each one up.
             with suppress(errors.InternalError_, errors.UndefinedTable):
-                return self._connection.execute(query, [self.name]).fetchall()
-        return self._connection.execute(query, [self.name]).fetchall()
+                return self._connection.execute(query, [self.name, *more]).fetchall()
+        return self._connection.execute(query, [self.name, *more]).fetchall()
 
     def ensure(self, tables: Mapping[TableName, int]) -> None:
         """Create the publication, or add to it what it lacks; nothing is taken away.

@@ -20,8 +20,10 @@ select t.oid::bigint, format_type(t.oid, null), t.typtype::text, t.typbasetype::
                 '[]')
 from pg_type t left join pg_range r on t.oid in (r.rngtypid, r.rngmultitypid)
 where t.oid >= %(first)s
-  and (t.typtype <> 'c' or exists (select from pg_class where oid = t.typrelid and relkind = 'c'))
+  and t.oid not in (select reltype from pg_class where relkind <> 'c' and reltype <> 0)
+  and t.typelem not in (select reltype from pg_class where relkind <> 'c' and reltype <> 0)
 """
+"""But for what each table brings along, the types of its rows and of arrays of them."""
 _LABELS = """
 select enumtypid::bigint, oid::bigint, enumlabel from pg_enum where enumtypid >= %(first)s
 """

@@ -123,8 +123,9 @@ class WalCapture(ChangeCapture):
             for name in publication.out_of_reach(matched)
         ]
 
-    def _catalog(self, connection: Connection) -> Catalog:
-        return Catalog(connection, Publication(connection, self.publication).tables(), self.mentioned)
+    def _catalog(self, connection: Connection, oid: int | None = None) -> Catalog:
+        """For all tables, or for one."""
+        return Catalog(connection, Publication(connection, self.publication).tables(oid), self.mentioned)
 
     def _see_that_all_match(self, found: Collection[TableName], known: Collection[TableName]) -> None:
         # A table that is there no more may have been renamed; its columns would then be carried as they are.
@@ -199,11 +200,16 @@ class WalCapture(ChangeCapture):
             return LSN(row[0])
         return self._here().lsn
 
-    def plan(self, table: Table) -> Sequence[Chunk]:
+    def plan(self, tables: Sequence[Table]) -> Mapping[TableName, Sequence[Chunk]]:
         with session(self.conninfo()) as connection:
-            if not table.key:
-                return chunks.whole(connection, table.oid)
-            return chunks.plan(connection, table.oid, self.chunk_bytes)
+            leaves = chunks.leaves(connection, [table.oid for table in tables])
+        return {
+            table.name: chunks.cut(leaves[table.oid], self.chunk_bytes)
+            if table.key
+            else chunks.whole(leaves[table.oid])
+            for table in tables
+            if table.oid in leaves
+        }
 
     def snapshot(self, tables: Sequence[Table]) -> AbstractContextManager[Snapshot]:
         return snapshot.opened(self.conninfo(), self.slot, self._published(), wait=self.slot_wait)

@@ -22,7 +22,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from ..errors import CopyReplaced, RowRefused, SeedOutdated, SinkError
+from ..errors import CopyReplaced, RowRefused, SeedOutdated, SinkError, TableRefused
 from ..model import (
     AT_SOURCE,
     COPIES,
@@ -37,6 +37,7 @@ from ..model import (
     Evolution,
     Held,
     Judgement,
+    Part,
     Position,
     Quarantined,
     Retried,
@@ -137,19 +138,19 @@ class MemorySink(Sink):
         self._position = replace(self._position, doubt=reason)
 
     @_alone
-    def tables(self) -> Mapping[TableName, Held]:
-        return {name: self._with_progress(name, held) for name, held in self._held.items()}
+    def tables(self, *, counted: bool = False) -> Mapping[TableName, Held]:
+        return {name: self._with_progress(name, held, counted) for name, held in self._held.items()}
 
-    def _with_progress(self, name: TableName, held: Held) -> Held:
+    def _with_progress(self, name: TableName, held: Held, counted: bool) -> Held:
         chunks = self._chunks.get(name, {})
         loaded = sum(lsn is not None for lsn in chunks.values())
-        rows = len(self._rows(name)) if name in self.copies else None
+        rows = len(self._rows(name)) if counted and name in self.copies else None
         lsn = self._position.lsn if self._position and name in self._live else held.lsn
         return replace(
             held,
             lsn=lsn,
             rows=rows,
-            quarantined=len(self._refused.get(name, {})),
+            quarantined=len(self._refused.get(name, {})) if counted else 0,
             chunks=len(chunks),
             chunks_loaded=loaded,
         )
@@ -199,7 +200,14 @@ class MemorySink(Sink):
             self._held[table] = replace(self._held[table], lsn=self._position.lsn)
 
     @_alone
-    def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
+    def begin_seeds(
+        self, planned: Sequence[tuple[Table, Sequence[Chunk]]], *, after: LSN
+    ) -> Mapping[TableName, TableRefused]:
+        for table, chunks in planned:
+            self._begin(table, chunks, after)
+        return {}
+
+    def _begin(self, table: Table, chunks: Sequence[Chunk], after: LSN) -> None:
         seed = self._seeds.get(table.name)
         if seed and not seed.in_place and seed.table == table:
             return
@@ -232,16 +240,28 @@ class MemorySink(Sink):
         return dict(self._chunks.get(table, {}))
 
     @_alone
-    def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
-        seed = self._seed_of(table, at)
-        if chunk not in self._chunks[table.name]:
-            raise _outdated(table)
-        if not table.key:
+    def unloaded(self) -> Mapping[TableName, Sequence[Chunk]]:
+        left = {
+            name: [c for c, lsn in chunks.items() if lsn is None] for name, chunks in self._chunks.items()
+        }
+        return {name: chunks for name, chunks in left.items() if chunks}
+
+    @_alone
+    def load_together(self, parts: Sequence[Part], *, at: LSN) -> Sequence[int]:
+        for table, chunk, _ in parts:
+            self._seed_of(table, at)
+            if chunk not in self._chunks[table.name]:
+                raise _outdated(table)
+        rows = [list(part.rows) for part in parts]
+        return [self._load(part, of_part, at) for part, of_part in zip(parts, rows, strict=True)]
+
+    def _load(self, part: Part, rows: list[pa.RecordBatch], at: LSN) -> int:
+        seed = self._seed_of(part.table, at)
+        if not part.table.key:
             seed.loaded.clear()
             seed.snapshots.clear()
-        count = self._add(seed, rows, at)
-        self._chunks[table.name][chunk] = at
-        return count
+        self._chunks[part.table.name][part.chunk] = at
+        return self._add(seed, rows, at)
 
     @_alone
     def missing(self) -> Mapping[TableName, pa.RecordBatch]:

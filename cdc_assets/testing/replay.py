@@ -108,7 +108,10 @@ class ReplayCapture(ChangeCapture):
     def continuity(self, position: Position) -> str | None:
         return self.broken
 
-    def plan(self, table: Table) -> Sequence[Chunk]:
+    def plan(self, tables: Sequence[Table]) -> Mapping[TableName, Sequence[Chunk]]:
+        return {table.name: self._planned(table) for table in tables}
+
+    def _planned(self, table: Table) -> Sequence[Chunk]:
         version = self._rewritten.get(table.name, 0)
         return [Chunk(f"{number:04}", str(version)) for number in range(len(self._rows_of(table)))]
 
@@ -169,7 +172,7 @@ class _ReplaySnapshot:
 
     def read(self, table: Table, chunk: Chunk) -> Iterator[pa.RecordBatch]:
         self.capture.step(f"read {table.name} {chunk.key}")
-        if chunk not in self.capture.plan(table):
+        if chunk not in self.capture._planned(table):
             raise TableRewritten(f"table {table.name} was rewritten since its chunks were planned")
         yield self.capture._rows_of(table)[int(chunk.key)]
 
@@ -186,7 +189,7 @@ class _ReplaySnapshot:
 
     def holding(self, table: Table, keys: pa.RecordBatch, chunks: Sequence[Chunk]) -> set[Chunk]:
         wanted = [_key(table, key) for key in keys.to_pylist()]
-        if not {*chunks} <= {*self.capture.plan(table)}:
+        if not {*chunks} <= {*self.capture._planned(table)}:
             raise TableRewritten(f"table {table.name} was rewritten since its chunks were planned")
         return {
             chunk

@@ -4,11 +4,10 @@ A sink that notes what it is asked to do beside the steps of the source, and fai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
-import pyarrow as pa
-
-from cdc_assets.model import LSN, Applied, ChangeBatch, Chunk, Position, Table, TableName
+from cdc_assets.errors import TableRefused
+from cdc_assets.model import LSN, Applied, ChangeBatch, Chunk, Part, Position, Table, TableName
 from cdc_assets.sinks.memory import MemorySink
 from cdc_assets.testing import ReplayCapture
 
@@ -26,14 +25,23 @@ class JournalSink(MemorySink):
         self._step(f"mark {table}")
         super().mark_unseeded(table, reason, in_step=in_step)
 
-    def begin_seed(self, table: Table, chunks: Sequence[Chunk], *, after: LSN) -> None:
-        self._step(f"begin {table.name}")
-        super().begin_seed(table, chunks, after=after)
+    def begin_seeds(
+        self, planned: Sequence[tuple[Table, Sequence[Chunk]]], *, after: LSN
+    ) -> Mapping[TableName, TableRefused]:
+        refused = {}
+        for table, _ in planned:
+            try:
+                self._step(f"begin {table.name}")
+            except TableRefused as error:
+                refused[table.name] = error
+        super().begin_seeds([each for each in planned if each[0].name not in refused], after=after)
+        return refused
 
-    def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
-        count = super().load(table, chunk, rows, at=at)
-        self._step(f"loaded {table.name} {chunk.key}")
-        return count
+    def load_together(self, parts: Sequence[Part], *, at: LSN) -> Sequence[int]:
+        counts = super().load_together(parts, at=at)
+        for part in parts:
+            self._step(f"loaded {part.table.name} {part.chunk.key}")
+        return counts
 
     def apply(self, batch: ChangeBatch) -> Applied:
         self._step(f"apply {batch.lsn}")

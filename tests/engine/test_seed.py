@@ -34,12 +34,12 @@ def planned(capture, sink):
 
 
 def load(capture, sink):
-    return list(engine.load(capture, sink, capture.tables, engine.unloaded(sink)))
+    return list(engine.load(capture, sink, capture.tables, sink.unloaded()))
 
 
 def test_every_chunk_is_reported_once_it_is_durable(capture, planned):
     loaded = []
-    for chunk in engine.load(capture, planned, capture.tables, engine.unloaded(planned)):
+    for chunk in engine.load(capture, planned, capture.tables, planned.unloaded()):
         assert f"loaded public.items {chunk.chunk.key}" in capture.steps
         loaded.append((chunk.chunk.key, chunk.rows, chunk.lsn))
 
@@ -115,7 +115,7 @@ def test_a_chunk_that_another_process_was_done_with_does_not_have_a_finished_see
     capture, planned
 ):
     """Two processes that read the same chunks, and one of them is late."""
-    chunks = engine.unloaded(planned)
+    chunks = planned.unloaded()
     list(engine.catch_up(capture, planned))
 
     assert list(engine.load(capture, planned, capture.tables, chunks)) == []

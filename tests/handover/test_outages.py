@@ -149,7 +149,7 @@ def test_a_full_disk_is_waited_for_and_a_signal_ends_the_wait(newest_dsn, path):
         )
         eventually(lambda: f"there is no room for {path}; trying again in" in followed.said())
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, no_limit)
-        eventually(lambda: followed.sink.tables()[TABLES[3]].rows == 9200)
+        eventually(lambda: followed.sink.tables(counted=True)[TABLES[3]].rows == 9200)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 16, resource.RLIM_INFINITY))
         writer.execute(
             "insert into emptied (body) select repeat(md5(i::text), 30) from generate_series(1, 9000) i"

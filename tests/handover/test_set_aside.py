@@ -133,7 +133,7 @@ def test_a_table_that_may_not_be_read_any_more_keeps_no_other_seed_back(newest_d
         tables = engine.plan(mine, sink, aside).tables
         shop.execute(sql.SQL("revoke select on bad from {}").format(role))
 
-        loaded = list(engine.load(mine, sink, tables, engine.unloaded(sink), aside=aside))
+        loaded = list(engine.load(mine, sink, tables, sink.unloaded(), aside=aside))
 
         assert [each.table for each in loaded] == [GOOD]
         assert isinstance(aside[BAD], UnusableTable)

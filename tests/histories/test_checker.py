@@ -4,7 +4,7 @@ The checker finds what is wrong, and says a history again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 from servers import running_server
 
-from cdc_assets.model import DELETE, LSN, Applied, ChangeBatch, Chunk, Table, TableChanges, TableName, arrow
+from cdc_assets.model import DELETE, LSN, Applied, ChangeBatch, Part, TableChanges, TableName, arrow
 from cdc_assets.sinks.memory import MemorySink
 from cdc_assets.testing import installations
 from cdc_assets.testing.histories import ALL, Feature, History, Step, ground
@@ -40,8 +40,9 @@ class Careless(MemorySink):
 class Hasty(MemorySink):
     """Loads each chunk without its first row."""
 
-    def load(self, table: Table, chunk: Chunk, rows: Iterable[pa.RecordBatch], *, at: LSN) -> int:
-        return super().load(table, chunk, (batch.slice(1) for batch in rows), at=at)
+    def load_together(self, parts: Sequence[Part], *, at: LSN) -> Sequence[int]:
+        hasty = [part._replace(rows=[batch.slice(1) for batch in part.rows]) for part in parts]
+        return super().load_together(hasty, at=at)
 
 
 def without_deletes(changes: TableChanges) -> TableChanges:

@@ -54,7 +54,7 @@ def seeded(capture: WalCapture) -> list[dict]:
         batches = [
             batch
             for table in tables
-            for chunk in capture.plan(table)
+            for chunk in capture.plan([table])[table.name]
             for batch in snapshot.read(table, chunk)
         ]
     return [row for batch in batches for row in batch.to_pylist()]

@@ -164,7 +164,7 @@ def test_what_is_written_between_the_first_copy_and_the_first_stream_is_there(ne
     mine, sink = capture(newest_dsn), MemorySink()
     engine.prepare(mine, sink)
     tables = engine.plan(mine, sink, {}).tables
-    list(engine.load(mine, sink, tables, engine.unloaded(sink)))
+    list(engine.load(mine, sink, tables, sink.unloaded()))
     observer.execute(
         "update items set body = 'written' where id = 2; insert into items values (3, 'written')"
     )
@@ -181,7 +181,7 @@ def test_a_seed_does_not_move_the_slot(newest_dsn, observer):
     start = confirmed(observer, mine.slot)
     tables = engine.plan(mine, sink, {}).tables
 
-    list(engine.load(mine, sink, tables, engine.unloaded(sink)))
+    list(engine.load(mine, sink, tables, sink.unloaded()))
 
     assert confirmed(observer, mine.slot) == start
 

@@ -101,7 +101,8 @@ def _record(source: psycopg.Connection[tuple[object, ...]], dsn: str, folder: Pa
     read, read_again = {}, {}
     with capture.snapshot(list(tables.values())) as snapshot:
         for name, table in tables.items():
-            batches = [batch for chunk in capture.plan(table) for batch in snapshot.read(table, chunk)]
+            chunks = capture.plan([table])[table.name]
+            batches = [batch for chunk in chunks for batch in snapshot.read(table, chunk)]
             read[name.name] = pa.Table.from_batches(batches, table.schema)
     with capture.snapshot(list(tables.values())) as snapshot:
         for type_ in filter(partial(_can_be_a_key, source), EDGES):

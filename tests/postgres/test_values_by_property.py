@@ -132,7 +132,7 @@ class Paths:
 
     def snapshot(self, table: Table) -> list[pa.RecordBatch]:
         with self._capture.snapshot([table]) as snapshot:
-            chunks = self._capture.plan(table)
+            chunks = self._capture.plan([table])[table.name]
             return [rows for chunk in chunks for rows in snapshot.read(table, chunk)]
 
     def read_again(self, table: Table) -> list[pa.RecordBatch]:

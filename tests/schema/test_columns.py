@@ -160,7 +160,7 @@ def test_rows_are_read_again_by_a_hashed_key(dsn: str, customers: Source) -> Non
     mine.prepare(mine.select().tables)
     table = mine.select().tables[CUSTOMERS]
     with mine.snapshot([table]) as snapshot:
-        (rows,) = [batch for chunk in mine.plan(table) for batch in snapshot.read(table, chunk)]
+        (rows,) = [batch for chunk in mine.plan([table])[table.name] for batch in snapshot.read(table, chunk)]
         (again,) = snapshot.read_keys(table, rows.select(["id"]).slice(1))
     assert again.to_pylist() == rows.slice(1).to_pylist()
 

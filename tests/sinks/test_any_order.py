@@ -250,7 +250,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def compare(self, source: dict[int, tuple[str, str | None]]) -> None:
         assert self.held() == source
-        assert len(source) == self.sink.tables()[NAME].rows
+        assert len(source) == self.sink.tables(counted=True)[NAME].rows
 
     def held(self) -> dict[int, tuple[str, str | None]]:
         return {row["id"]: (row["name"], row["body"]) for row in self.sink.read(NAME).to_pylist()}

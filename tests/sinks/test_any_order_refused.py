@@ -56,7 +56,7 @@ class AnyOrderRefused(AnyOrder):
         refused = {each.key["id"] for each in self.sink.quarantined()}
         assert self.held() == {key: row for key, row in source.items() if key not in refused}
         assert all(source[key][1] is None for key in refused)
-        held = self.sink.tables()[NAME]
+        held = self.sink.tables(counted=True)[NAME]
         assert (held.rows, held.quarantined) == (len(self.held()), len(refused))
 
     def finish(self) -> None:

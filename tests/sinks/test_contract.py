@@ -37,6 +37,7 @@ from cdc_assets.model import (
     LSN,
     Applied,
     Chunk,
+    Part,
     Position,
     Sink,
     Table,
@@ -357,7 +358,7 @@ def test_nobody_reads_a_table_that_is_half_done(sink):
 
     with pytest.raises(SinkError):
         sink.read(NAME)
-    assert sink.tables()[NAME].rows is None
+    assert sink.tables(counted=True)[NAME].rows is None
 
 
 def test_tables_are_seeded_independently(sink):
@@ -369,6 +370,64 @@ def test_tables_are_seeded_independently(sink):
 
     assert applied.seeded == (NAME,)
     assert state(sink, OTHER) is TableState.SEEDING
+
+
+def test_seeds_that_begin_together_are_each_begun(sink):
+    assert sink.begin_seeds([(ITEMS, [ONE, TWO]), (OTHER, [ONE])], after=LSN(100)) == {}
+
+    assert sink.unloaded() == {NAME: [ONE, TWO], OTHER.name: [ONE]}
+    assert (state(sink), state(sink, OTHER)) == (TableState.SEEDING, TableState.SEEDING)
+
+
+def test_chunks_that_are_loaded_together_are_each_loaded(sink):
+    sink.begin_seeds([(ITEMS, [ONE, TWO]), (OTHER, [ONE])], after=LSN(100))
+
+    counts = sink.load_together(
+        [
+            Part(ITEMS, TWO, [record_batch(ITEMS, [(2, "b", ""), (3, "c", "")])]),
+            Part(OTHER, ONE, []),
+            Part(ITEMS, ONE, [record_batch(ITEMS, [(1, "a", "")])]),
+        ],
+        at=LSN(200),
+    )
+
+    assert (list(counts), sink.unloaded()) == ([2, 0, 1], {})
+    assert set(apply(sink, upto=200).seeded) == {NAME, OTHER.name}
+    assert copy(sink) == {1: ("a", ""), 2: ("b", ""), 3: ("c", "")}
+    assert copy(sink, OTHER) == {}
+
+
+@pytest.mark.parametrize("late", [TWO, ONE], ids=["not planned", "of another table"])
+def test_of_chunks_that_are_loaded_together_all_are_loaded_or_none(sink, late):
+    begin(sink)
+    parts = [
+        Part(ITEMS, ONE, [record_batch(ITEMS, [(1, "a", "")])]),
+        Part(ITEMS if late is TWO else OTHER, late, []),
+    ]
+
+    with pytest.raises(SeedOutdated):
+        sink.load_together(parts, at=LSN(200))
+
+    assert sink.unloaded() == {NAME: [ONE]}
+    assert apply(sink, upto=300).seeded == ()
+
+
+def test_chunks_whose_source_fails_are_not_loaded(sink):
+    def failing():
+        yield record_batch(OTHER, [(1, "a", "")])
+        raise ZeroDivisionError
+
+    sink.begin_seeds([(ITEMS, [ONE]), (OTHER, [ONE])], after=LSN(100))
+    with pytest.raises(ZeroDivisionError):
+        sink.load_together([Part(ITEMS, ONE, []), Part(OTHER, ONE, failing())], at=LSN(200))
+
+    assert sink.unloaded() == {NAME: [ONE], OTHER.name: [ONE]}
+
+
+def test_rows_are_counted_where_that_is_asked_for_only(sink):
+    seed(sink, (1, "a", ""))
+
+    assert (sink.tables()[NAME].rows, sink.tables(counted=True)[NAME].rows) == (None, 1)
 
 
 def test_what_is_said_of_a_seed_is_how_far_it_is(sink):
@@ -386,7 +445,7 @@ def test_what_is_said_of_a_seeded_table_is_what_it_is_the_state_of(sink):
     seed(sink, (1, "a", ""), at=200)
     apply(sink, commit(300, insert(2, "b", "")))
 
-    held = sink.tables()[NAME]
+    held = sink.tables(counted=True)[NAME]
     assert (held.state, held.lsn, held.rows) == (TableState.SEEDED, LSN(300), 2)
 
 
@@ -1335,7 +1394,7 @@ def test_a_table_without_a_copy_cannot_be_read(sink):
 def events(sink: Sink) -> list[tuple[Any, ...]]:
     """What a reader sees, in order."""
     rows = [tuple(row.values()) for row in sink.read(EVENTS.name).to_pylist()]
-    assert len(rows) == sink.tables()[EVENTS.name].rows
+    assert len(rows) == sink.tables(counted=True)[EVENTS.name].rows
     return sorted(rows, key=str)
 
 
@@ -1626,7 +1685,7 @@ def by_hand(sink: Sink, statement: str) -> None:
 def quarantined(sink: Sink) -> list[tuple[Any, ...]]:
     """Key and LSN of each row."""
     found = sink.quarantined()
-    for name, held in sink.tables().items():
+    for name, held in sink.tables(counted=True).items():
         assert held.quarantined == sum(each.table == name for each in found)
     return [(*each.key.values(), each.lsn) for each in found]
 

@@ -8,17 +8,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
 import pytest
+from wal_captures import eventually
 
 from cdc_assets import open_duckdb
 from cdc_assets.errors import SinkBusy, SinkError
-from cdc_assets.sinks.duckdb.file import DuckDBFile, named
+from cdc_assets.sinks.duckdb.file import ALIAS, DuckDBFile, named
 
 HOLD = """
 import sys, duckdb
@@ -36,6 +39,15 @@ while True:
     with file.writing() as transaction:
         transaction.run(f"CREATE OR REPLACE TABLE {named('t')} AS SELECT i FROM range(10_000_000) r(i)")
     print(flush=True)
+"""
+READ_NOW_AND_THEN = """
+import sys, time
+from cdc_assets import open_duckdb
+print(flush=True)
+for _ in range(3):
+    with open_duckdb(sys.argv[1], timeout=10) as copy:
+        print(copy.sql("select count(*) from t").fetchall(), flush=True)
+    time.sleep(0.1)
 """
 T = named("t")
 
@@ -77,6 +89,67 @@ def test_a_file_is_not_held_between_transactions(file: DuckDBFile) -> None:
         other.communicate()
         assert other.returncode == 0
     assert count(file) == 2
+
+
+@pytest.fixture
+def large(file: DuckDBFile) -> Iterator[DuckDBFile]:
+    file.has_many_tables = True
+    with closing(file):
+        yield file
+
+
+def insert(file: DuckDBFile) -> None:
+    with file.writing() as transaction:
+        transaction.run(f"INSERT INTO {T} VALUES (1)")
+
+
+def test_a_file_of_many_tables_is_let_go_a_moment_after_a_transaction(large: DuckDBFile) -> None:
+    insert(large)
+    with pytest.raises(SinkBusy):
+        open_duckdb(large.path, timeout=0)
+    with open_duckdb(large.path) as copy:
+        assert copy.sql("select count(*) from t").fetchall() == [(2,)]
+    insert(large)
+    assert count(large) == 3
+
+
+def test_others_get_their_turn_while_transactions_follow_each_other_on_a_file_of_many_tables(
+    large: DuckDBFile,
+) -> None:
+    with another(READ_NOW_AND_THEN, large.path) as other:
+        assert other.stdout
+        ended = threading.Event()
+        threading.Thread(target=lambda: (other.wait(), ended.set()), daemon=True).start()
+        while not ended.wait(0.02):
+            insert(large)
+        assert other.returncode == 0, other.stdout.read()
+
+
+def test_a_file_of_many_tables_that_is_closed_is_let_go_at_once(large: DuckDBFile) -> None:
+    insert(large)
+    large.close()
+    open_duckdb(large.path, timeout=0).close()
+    time.sleep(0.5)  # as long as it would have been held
+    insert(large)
+
+
+def test_a_file_of_many_tables_is_let_go_at_once_if_a_transaction_fails(large: DuckDBFile) -> None:
+    insert(large)
+    with pytest.raises(SinkError), large.writing() as transaction:
+        transaction.run("INSERT INTO nothing VALUES (1)")
+    open_duckdb(large.path, timeout=0).close()
+    assert count(large) == 2
+
+
+def test_what_goes_wrong_when_a_file_is_let_go_is_said_at_its_next_use(large: DuckDBFile) -> None:
+    insert(large)
+    with large.aside() as transaction:
+        transaction.run(f"DETACH {ALIAS}")  # so that it cannot be done again
+    eventually(lambda: not large.is_held_on)
+    with pytest.raises(SinkError):
+        insert(large)
+    insert(large)
+    assert count(large) == 3
 
 
 def test_a_file_that_another_process_holds_is_waited_for(file: DuckDBFile) -> None:

@@ -34,13 +34,13 @@ SEED = f"{_OURS}seed_"
 class Seed:
     def __init__(self, transaction: Transaction, table: Table) -> None:
         self._transaction, self._table = transaction, table
+        self.name = table.name
         self.target = named(*table.name)
         self.loaded = named(table.name.schema, SEED + table.name.name)
         self.delta = named(SCHEMA, f"delta {table.name}")
 
     def create(self) -> None:
-        """Make the two tables, empty."""
-        self._transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(self._table.name.schema)}")
+        """Make the two tables, empty, in a schema that is there."""
         self.drop()
         no_rows = pa.RecordBatchReader.from_batches(self._table.schema, [])
         with self._transaction.handing("no_rows", no_rows):
@@ -142,6 +142,10 @@ class Seed:
                 f"(SELECT arg_max(rowid, {LSN_COLUMN}) FROM {self.loaded} GROUP BY {keys})"
             )
 
+    def is_as_loaded(self) -> bool:
+        """Whether nothing happened to the table since the seed began."""
+        return not self._transaction.rows(f"SELECT 1 FROM {self.delta} LIMIT 1")
+
     def merge_changes(self) -> bool:
         """Leave in the loaded rows what wins: of each key the newest, changes included. False if
         changes and rows do not go together."""
@@ -181,26 +185,41 @@ class Seed:
         quarantine.insert(self.loaded)
         self.drop()
 
-    def refuse_strangers(self, *, has_copy: bool, has_seed: bool) -> None:
+    def refuse_strangers(self, there: Tenants, *, has_copy: bool, has_seed: bool) -> None:
         """A table of our names that is not ours must not be replaced."""
-        query = (
-            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
-            "WHERE table_catalog = ?"
-        )
-        there = {
-            (_folded(schema), _folded(name)): kind
-            for schema, name, kind in self._transaction.rows(query, ALIAS)
-        }
-        schema, name = map(_folded, self._table.name)
-        allowed = {name: has_copy, SEED + name: has_seed}
-        kinds = {name: there.get((schema, name)) for name in allowed}
-        if any(kind and not (kind == _TABLE and allowed[name]) for name, kind in kinds.items()):
+        schema, name = self._table.name
+        if there.stranger(schema, name, expected=has_copy) or there.stranger(
+            schema, SEED + name, expected=has_seed
+        ):
             raise TableRefused(
                 f"the destination has a {self._table.name} already, which is not a copy of the source's "
                 "(DuckDB does not tell upper from lower case)",
                 table=self._table.name,
                 hint="rename it, or leave the source's table out.",
             )
+
+
+class Tenants:
+    """What is in the file under which names, as DuckDB tells these apart, when it was looked up."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        query = (
+            "SELECT table_schema, table_name, table_type FROM information_schema.tables "
+            "WHERE table_catalog = ?"
+        )
+        self._kinds = {
+            (_folded(schema), _folded(name)): kind for schema, name, kind in transaction.rows(query, ALIAS)
+        }
+
+    def stranger(self, schema: str, name: str, *, expected: bool) -> bool:
+        """Whether there is something else than the table of that name that is `expected` to be."""
+        kind = self._kinds.get((_folded(schema), _folded(name)))
+        return kind is not None and not (expected and kind == _TABLE)
+
+    def made(self, seed: Seed) -> None:
+        """Its tables are there now."""
+        schema, name = seed.name
+        self._kinds[_folded(schema), _folded(SEED + name)] = _TABLE
 
 
 def refuse_columns(table: Table) -> None:

@@ -4,7 +4,7 @@ One step of the stream, within one transaction: what it does to each table's cop
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -27,8 +27,8 @@ from .merge import merge
 from .multiset import LOST, MultisetSeed, merge_rows
 from .quarantine import Policy, Quarantine, place
 from .refused import Refused, of_one_table
-from .seed import Seed, refuse_columns
-from .state import State, TableRecord
+from .seed import Seed, Tenants, refuse_columns
+from .state import ChunkCount, State, TableRecord
 
 MOVED = "keys moved in a transaction larger than memory, under REPLICA IDENTITY FULL, while it was seeded"
 
@@ -42,13 +42,28 @@ class Taking:
         self._redefined: dict[TableName, str] = {}
         self._doubles: dict[TableName, Doubles] = {}
         self._quarantines: dict[TableName, Quarantine] = {}
+        self._unsaved: dict[TableName, None] = {}
+        """Tables whose records have changed."""
         self._refused, self._stops = refused, stops
         self._set_aside(refused.tables)
+
+    @property
+    def heard_of(self) -> int:
+        """How many tables there are."""
+        return len(self._tables)
 
     @cached_property
     def _there(self) -> set[TableName]:
         """Asked for where something happens only."""
         return self._state.tables_there()
+
+    @cached_property
+    def _tenants(self) -> Tenants:
+        return Tenants(self._transaction)
+
+    @cached_property
+    def _chunks(self) -> Mapping[TableName, ChunkCount]:
+        return self._state.chunk_counts()
 
     def _set_aside(self, refused: Mapping[TableName, str]) -> None:
         """Tables that cannot be written to, and why: what is there stays what it is."""
@@ -108,15 +123,16 @@ class Taking:
     def finish(self, lsn: LSN) -> Applied:
         """Put in place every seed of which the stream, now at `lsn`, has all; what this step did."""
         seeded, incomplete = [], False
-        for name in [name for name, record in self._tables.items() if record.seed]:
+        for name in complete(self._tables, lambda: self._chunks, lsn):
             # It is gone if a copy of the same table, under its new name, took its place just now.
-            if (record := self._tables.get(name)) and is_complete(self._state, record, lsn):
+            if record := self._tables.get(name):
                 with of_one_table(record.name):
                     is_in_place = self._put_in_place(record, lsn)
                 if is_in_place:
                     seeded.append(record.name)
                 else:
                     incomplete |= self._tables[record.name].seed is not None
+        self._state.save(*(self._tables[name] for name in self._unsaved if name in self._tables))
         refused = {name: len(each) for name, each in self._quarantines.items() if each.grew and each}
         return Applied(tuple(seeded), self._unseeded, self._redefined, refused, incomplete)
 
@@ -167,7 +183,7 @@ class Taking:
         transaction, source, to = self._transaction, named(*record.name), table.name
         if record.seed:
             record = self._unseed(record, Evolution(obstacle=f"it was renamed to {to}"))
-        Seed(transaction, table).refuse_strangers(has_copy=False, has_seed=False)
+        Seed(transaction, table).refuse_strangers(Tenants(transaction), has_copy=False, has_seed=False)
         if to.schema == record.name.schema:
             transaction.run(f"ALTER TABLE {source} RENAME TO {quoted(to.name)}")
         else:
@@ -188,22 +204,24 @@ class Taking:
         return record
 
     def _save(self, record: TableRecord) -> TableRecord:
-        self._state.save(record)
+        """With all others, at the end."""
+        self._unsaved[record.name] = None
         self._tables[record.name] = record
         return record
 
     def _put_in_place(self, record: TableRecord, lsn: LSN) -> bool:
         seed = seed_of(self._transaction, record)
-        seed.drop_outdated(record.truncated_at, self._state.rows_loaded(record.name))
+        seed.drop_outdated(record.truncated_at, self._chunks.get(record.name, ChunkCount()).rows)
         if record.state is TableState.SEEDED:
             seed.merge_into_copy(self._quarantine(record.name))
         else:
-            if len(seed.missing()):
-                return False
-            if not seed.merge_changes():
-                self._unseed(record, Evolution(obstacle=LOST))
-                return False
-            seed.refuse_strangers(has_copy=record.copy is not None, has_seed=True)
+            if not seed.is_as_loaded():
+                if len(seed.missing()):
+                    return False
+                if not seed.merge_changes():
+                    self._unseed(record, Evolution(obstacle=LOST))
+                    return False
+            seed.refuse_strangers(self._tenants, has_copy=record.copy is not None, has_seed=True)
             seed.replace_copy()
             self._quarantine(record.name).clear()
             self._drop_copies_under_other_names(record)
@@ -234,10 +252,15 @@ def seed_of(transaction: Transaction, record: TableRecord) -> Seed:
     return Seed(transaction, record.seed)
 
 
-def is_complete(state: State, record: TableRecord, lsn: LSN) -> bool:
-    """Whether the stream, being at `lsn`, has passed everything that a seed is made of."""
-    passed = record.seed_after <= lsn and record.snapshot_lsn <= lsn
-    return passed and None not in state.chunks(record.name).values()
+def complete(
+    records: Mapping[TableName, TableRecord], chunks: Callable[[], Mapping[TableName, ChunkCount]], lsn: LSN
+) -> list[TableName]:
+    """The tables with a seed of which the stream, being at `lsn`, has passed everything it is made of.
+    `chunks` is asked only where that may be."""
+    under_way = [record for record in records.values() if record.seed]
+    passed = [r.name for r in under_way if r.seed_after <= lsn and r.snapshot_lsn <= lsn]
+    counts = chunks() if passed else {}
+    return [name for name in passed if counts.get(name, ChunkCount()).are_loaded]
 
 
 def frozen(state: State, record: TableRecord) -> TableRecord:
@@ -251,6 +274,6 @@ def unseed(
     if record.seed:
         seed_of(transaction, record).drop()
     record = (record if in_step else frozen(state, record)).unseeded(reason)
-    state.plan_chunks(record.name, [])
+    state.plan_chunks({record.name: []})
     state.save(record)
     return record
