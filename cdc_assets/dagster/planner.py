@@ -19,6 +19,7 @@ from ..config import CdcConfig
 from ..errors import CdcError
 from ..model import TableName
 from ..pipeline import Pipeline, build
+from .alive import silent_for
 from .metadata import started_anew
 from .names import RANGE_END, RANGE_START, SEED_TAG, Names, partition_key
 from .snapshot import unreported
@@ -96,8 +97,10 @@ def _request(instance: dg.DagsterInstance, pipeline: Pipeline, table: TableName,
     chunks = pipeline.sink.chunks(table)
     keys = {chunk: partition_key(generation, chunk) for chunk in chunks}
     _register(instance, names, table, list(keys.values()), tick)
-    if any(not record.dagster_run.is_finished for record in runs):
+    if unfinished := [record for record in runs if not record.dagster_run.is_finished]:
         tick.said.append(f"{table} is being seeded")
+        for record in unfinished:
+            _give_up_if_silent(instance, record, pipeline.config.stream.stale_after)
         return
     if (wait := _back_off(runs)) > 0:
         tick.said.append(f"the last seed of {table} failed; the next one starts in {wait:.0f} s")
@@ -114,6 +117,14 @@ def _request(instance: dg.DagsterInstance, pipeline: Pipeline, table: TableName,
             tags=tag | {RANGE_START: left[0], RANGE_END: left[-1]},
         )
     )
+
+
+def _give_up_if_silent(instance: dg.DagsterInstance, record: dg.RunRecord, stale_after: float) -> None:
+    """Should it be there after all, it does no harm: what another run loads too, is loaded once."""
+    run, silence = record.dagster_run, silent_for(record)
+    if run.status is dg.DagsterRunStatus.STARTED and silence > stale_after:
+        said = f"no sign of life from run {run.run_id} for {silence:.0f} s: its worker is gone"
+        instance.report_run_failed(run, said)
 
 
 def _register(

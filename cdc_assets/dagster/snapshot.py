@@ -16,6 +16,7 @@ from ..config import CdcConfig
 from ..errors import CdcError
 from ..model import Chunk, TableName, TableState
 from ..pipeline import Pipeline, build
+from .alive import giving_signs_of_life
 from .failure import failure
 from .names import Names, partition_key
 
@@ -31,7 +32,8 @@ def snapshot_assets(config: CdcConfig, table: TableName, spec: dg.AssetSpec) -> 
     )
     def snapshot(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
         try:
-            _load(context, build(config), table)
+            with giving_signs_of_life(context, config.stream.emit_every):
+                _load(context, build(config), table)
         except CdcError as error:
             raise failure(error) from error
         yield from ()  # each chunk was reported when it was durable

@@ -22,9 +22,9 @@ from ..config import load
 from ..errors import CdcError, ConfigError
 from ..pipeline import Pipeline, build
 from ..testing import PostgresServer
+from ..testing.instance import make_instance
 from ..testing.signals import ENDS, undisturbed
 from . import traffic
-from .instance import make_instance
 from .processes import Programs
 from .shop import open_shop
 

@@ -20,11 +20,11 @@ from psycopg.conninfo import make_conninfo
 
 from cdc_assets import engine, load_config
 from cdc_assets.dagster.names import Names
-from cdc_assets.demo.instance import make_instance
 from cdc_assets.model import TableName
 from cdc_assets.pipeline import build
 from cdc_assets.testing import PostgresServer
 from cdc_assets.testing.deployment import Deployment
+from cdc_assets.testing.instance import make_instance
 
 CONFIG = """
 name: shop

@@ -4,9 +4,12 @@ The planner sensor: what is unseeded becomes partitions, and one run for those t
 
 from __future__ import annotations
 
+import time
+
 import dagster as dg
 from deployed import ITEMS, NAMES, ORDERS, SEEDS, Deployed, configured
 
+from cdc_assets.dagster.alive import ALIVE_TAG
 from cdc_assets.dagster.names import RANGE_END, RANGE_START, SEED_TAG
 
 FIRST_SEED = {SEED_TAG: "shop/public.orders/1"}
@@ -63,6 +66,26 @@ def test_nothing_is_requested_while_a_run_of_the_seed_is_unfinished(chunked):
 
     assert "shop/public.orders/1" not in requested(result)
     assert "shop/public.items/1" in requested(result)
+
+
+def test_a_run_whose_worker_is_gone_is_declared_failed_and_followed_by_another(chunked):
+    """Nobody else would notice: a worker can die together with its code server."""
+    chunked.plan()
+    run_id = chunked.started(FIRST_SEED, began=200)
+
+    chunked.plan()
+
+    assert chunked.status(run_id) is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_said_that_it_is_at_work_is_left_alone(chunked):
+    chunked.plan()
+    run_id = chunked.started(FIRST_SEED, began=200)
+    chunked.instance.add_run_tags(run_id, {ALIVE_TAG: f"{time.time() - 30:.0f}"})
+
+    chunked.plan()
+
+    assert chunked.status(run_id) is dg.DagsterRunStatus.STARTED
 
 
 def test_after_a_failed_run_the_next_one_waits(chunked):

@@ -4,6 +4,7 @@ Seeds as partitions: each chunk is reported when it is durable, and read once.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import duckdb
@@ -11,6 +12,7 @@ import psycopg
 from deployed import ORDERS, SEEDS, said, values
 
 from cdc_assets import engine
+from cdc_assets.dagster.alive import ALIVE_TAG
 from cdc_assets.dagster.names import RANGE_END, RANGE_START
 
 
@@ -36,6 +38,17 @@ def test_each_chunk_is_materialized_once_and_nothing_at_the_end(chunked):
     assert (
         sum(values(event)["dagster/partition_row_count"] for event in chunked.materializations(SEEDS)) == 240
     )
+
+
+def test_a_run_says_when_it_was_at_work(chunked):
+    chunked.plan()
+    began = int(time.time())
+
+    result = chunked.materialize(SEEDS, tags=tags(chunked.partitions()))
+
+    run = chunked.instance.get_run_by_id(result.run_id)
+    assert run
+    assert began <= int(run.tags[ALIVE_TAG]) <= time.time()
 
 
 def test_a_failure_leaves_exactly_the_finished_chunks_done(chunked, shop):

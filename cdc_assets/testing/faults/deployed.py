@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from random import Random
 
-from ...demo.instance import make_instance
 from ..deployment import Deployment
+from ..instance import make_instance
 from ..program import Program
 from ..server import PostgresServer
 from .consumer import Consumer
