@@ -21,7 +21,8 @@ ALIVE_TAG = "cdc_assets/alive_at"
 
 @contextmanager
 def giving_signs_of_life(context: dg.AssetExecutionContext, every: float) -> Iterator[None]:
-    """Until the end of the block, every so many seconds."""
+    """Now, and every so many seconds until the end of the block."""
+    _give_one(context)
     ended = threading.Event()
     thread = threading.Thread(target=_give, args=(context, every, ended), name="cdc-alive", daemon=True)
     thread.start()
@@ -33,12 +34,14 @@ def giving_signs_of_life(context: dg.AssetExecutionContext, every: float) -> Ite
 
 
 def _give(context: dg.AssetExecutionContext, every: float, ended: threading.Event) -> None:
-    while True:
-        # A storage that does not answer now may the next time; the run itself will say what is wrong with it.
-        with suppress(Exception):
-            context.instance.add_run_tags(context.run.run_id, {ALIVE_TAG: f"{time.time():.0f}"})
-        if ended.wait(every):
-            return
+    while not ended.wait(every):
+        _give_one(context)
+
+
+def _give_one(context: dg.AssetExecutionContext) -> None:
+    # A storage that does not answer now may the next time; the run itself will say what is wrong with it.
+    with suppress(Exception):
+        context.instance.add_run_tags(context.run.run_id, {ALIVE_TAG: f"{time.time():.0f}"})
 
 
 def silent_for(record: dg.RunRecord) -> float:
