@@ -11,32 +11,25 @@ It refuses nothing by itself, but what it is told to.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyarrow as pa
 
-from ..errors import CopyReplaced, RowRefused, SeedOutdated, SinkError, TableRefused
-from ..model import (
-    AT_SOURCE,
-    COPIES,
-    DELETE,
-    INSERT,
+from ...errors import CopyReplaced, RowRefused, SeedOutdated, SinkError, TableRefused
+from ...model import (
     LSN,
-    PRINT,
     Applied,
     Audit,
     ChangeBatch,
     Chunk,
     Evolution,
     Held,
-    Judgement,
     Part,
     Position,
     Quarantined,
@@ -48,39 +41,9 @@ from ..model import (
     TableState,
     evolution,
 )
-
-Key = tuple[Any, ...]
-Row = dict[str, Any]
-Rows = dict[Key, list[tuple[LSN, Row]]]
-
-
-@dataclass
-class _Change:
-    op: int
-    key: Key
-    row: Row
-    lsn: LSN
-    moved: bool
-    unchanged: frozenset[str]
-
-
-class _Truncation(LSN):
-    """The commit that emptied the table."""
-
-
-@dataclass
-class _Seed:
-    table: Table
-    after: LSN
-    """Changes up to here are in the snapshot."""
-    in_place: bool = False
-    loaded: Rows = field(default_factory=dict)
-    snapshots: set[LSN] = field(default_factory=set)
-    log: list[_Change | _Truncation] = field(default_factory=list)
-    """Everything that happened to the table since the seed began."""
-    read_again: dict[Key, LSN] = field(default_factory=dict)
-    """Keys that were missing, and the snapshot they were looked for in."""
-
+from .audit import MemoryAudit
+from .replay import LOST, Left, Seed, Truncation, each, incomplete, play, replayed
+from .rows import Key, Row, Rows, evolve, key_of, keys_of
 
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
@@ -112,7 +75,7 @@ class MemorySink(Sink):
         self._tables: dict[TableName, Table] = {}
         self._live: set[TableName] = set()
         self._chunks: dict[TableName, dict[Chunk, LSN | None]] = {}
-        self._seeds: dict[TableName, _Seed] = {}
+        self._seeds: dict[TableName, Seed] = {}
 
     @_alone
     def rows(self, table: TableName) -> dict[Key, Row]:
@@ -163,10 +126,10 @@ class MemorySink(Sink):
 
     @contextmanager
     def audit(self, table: Table) -> Iterator[Audit]:
-        yield _MemoryAudit(self, table)
+        yield MemoryAudit(partial(self._as_compared, table), table)
 
     @_alone
-    def as_compared(self, table: Table) -> Rows:
+    def _as_compared(self, table: Table) -> Rows:
         """The copy, if it is one of `table` that is kept in step."""
         if not self.is_seeded(table.name) or self._tables[table.name] != table:
             raise CopyReplaced(
@@ -178,7 +141,7 @@ class MemorySink(Sink):
     def remove(self, table: TableName, keys: pa.Table, *, at: LSN) -> None:
         copy = dict(self.copies[table])
         for row in keys.to_pylist():
-            key = _key(self._tables[table], row)
+            key = key_of(self._tables[table], row)
             left = [version for version in copy.pop(key, []) if version[0] > at]
             if left:
                 copy[key] = left
@@ -213,7 +176,7 @@ class MemorySink(Sink):
             return
         if not table.key and len(chunks) > 1:
             raise SinkError(f"table {table.name} has no key, and was cut", hint="plan it as one chunk.")
-        self._seeds[table.name] = _Seed(table, after)
+        self._seeds[table.name] = Seed(table, after)
         self._chunks[table.name] = dict.fromkeys(chunks)
         held = self._held.get(table.name, Held(TableState.UNSEEDED))
         self._held[table.name] = replace(
@@ -232,7 +195,7 @@ class MemorySink(Sink):
                     hint=f"copy it again as a whole:  cdc-assets reseed {table}",
                 )
             assert self._position
-            self._seeds[table] = _Seed(self._tables[table], self._position.lsn, in_place=True)
+            self._seeds[table] = Seed(self._tables[table], self._position.lsn, in_place=True)
         self._chunks[table] |= dict.fromkeys(chunks)
 
     @_alone
@@ -266,29 +229,29 @@ class MemorySink(Sink):
     @_alone
     def missing(self) -> Mapping[TableName, pa.RecordBatch]:
         missing = {
-            name: (seed.table, _incomplete(seed.table, _replayed(seed) or {}))
+            name: (seed.table, incomplete(seed.table, replayed(seed) or {}))
             for name, seed in self._seeds.items()
             if self._is_complete(name) and not seed.in_place
         }
-        return {name: _keys(table, keys) for name, (table, keys) in missing.items() if keys}
+        return {name: keys_of(table, keys) for name, (table, keys) in missing.items() if keys}
 
     @_alone
     def repair(self, table: Table, keys: pa.RecordBatch, rows: Iterable[pa.RecordBatch], *, at: LSN) -> None:
         seed = self._seed_of(table, at)
         self._add(seed, rows, at)
         for row in keys.to_pylist():
-            seed.read_again[_key(seed.table, row)] = at
+            seed.read_again[key_of(seed.table, row)] = at
 
-    def _seed_of(self, table: Table, at: LSN) -> _Seed:
+    def _seed_of(self, table: Table, at: LSN) -> Seed:
         seed = self._seeds.get(table.name)
         if seed is None or seed.table != table or at < seed.after:
             raise _outdated(table)
         return seed
 
-    def _add(self, seed: _Seed, rows: Iterable[pa.RecordBatch], at: LSN) -> int:
+    def _add(self, seed: Seed, rows: Iterable[pa.RecordBatch], at: LSN) -> int:
         count = 0
         for row in (row for batch in rows for row in batch.to_pylist()):
-            key = _key(seed.table, row)
+            key = key_of(seed.table, row)
             if not seed.table.key:
                 seed.loaded.setdefault(key, []).append((at, row))
             elif key not in seed.loaded or seed.loaded[key][0][0] <= at:
@@ -309,7 +272,7 @@ class MemorySink(Sink):
             raise
 
     def _apply(self, batch: ChangeBatch, position: Position) -> Applied:
-        step, last = _Step(), LSN(0)
+        step, last = Step(), LSN(0)
         for changes in batch.changes:
             if unseen := changes.after(position.lsn):
                 last = max(last, unseen.last)
@@ -324,13 +287,13 @@ class MemorySink(Sink):
 
     @_alone
     def redefine(self, tables: Iterable[Table]) -> Applied:
-        step = _Step()
+        step = Step()
         for table in tables:
             for name in self._names_of(table):
                 self._redefine(name, table, step)
         return self._finished(step)
 
-    def _redefine(self, name: TableName, table: Table, step: _Step) -> None:
+    def _redefine(self, name: TableName, table: Table, step: Step) -> None:
         self._hear_of(name, table)
         of_copy, of_seed = self._parts_of(name, table)
         if of_copy:
@@ -342,7 +305,7 @@ class MemorySink(Sink):
             else:
                 seed.table = table
 
-    def _finished(self, step: _Step) -> Applied:
+    def _finished(self, step: Step) -> Applied:
         assert self._position
         under_way = list(self._seeds)
         seeded = [
@@ -353,7 +316,7 @@ class MemorySink(Sink):
         refused = {name: len(self._refused[name]) for name in step.refused if self._refused.get(name)}
         return Applied(tuple(seeded), step.unseeded, step.redefined, refused, bool(self.missing()))
 
-    def _take(self, name: TableName, changes: TableChanges, step: _Step) -> None:
+    def _take(self, name: TableName, changes: TableChanges, step: Step) -> None:
         self._hear_of(name, changes.table)
         of_copy, of_seed = self._parts_of(name, changes.table)
         # A partitioned table that is renamed goes on under its old name in a stream that has begun.
@@ -364,20 +327,20 @@ class MemorySink(Sink):
             if table.doubt or table != seed.table:
                 self._unseed(name, evolution(seed.table, table), step)
             else:
-                seed.log += [_Truncation(late.truncated)] if late.truncated else []
-                seed.log += _each(late)
+                seed.log += [Truncation(late.truncated)] if late.truncated else []
+                seed.log += each(late)
         if of_copy and name in self._live:
             held = {} if changes.truncated else self.copies[name] | self._refused.get(name, {})
-            left = _Left()
-            found = [_play(change, held, left) for change in _each(changes)]
+            left = Left()
+            found = [play(change, held, left) for change in each(changes)]
             if not table.key and not all(found):
-                self._leave_behind(name, Evolution(obstacle=_LOST), step)
+                self._leave_behind(name, Evolution(obstacle=LOST), step)
             elif not table.key and any(self._refuses(name, held).values()):
                 self._leave_behind(name, Evolution(obstacle=f"rows of {name} are refused"), step)
             else:
                 self._write(name, held, step)
 
-    def _write(self, name: TableName, held: Rows, step: _Step) -> None:
+    def _write(self, name: TableName, held: Rows, step: Step) -> None:
         """Have `held` in the copy, and in quarantine what the copy refuses of what is new."""
         copy, before = self.copies[name], self._refused.get(name, {})
         new = {key: rows for key, rows in held.items() if rows not in (copy.get(key), before.get(key))}
@@ -416,7 +379,7 @@ class MemorySink(Sink):
         rows = self._refused.pop(table, {})
         stops, self._stops = self._stops, False
         if rows:
-            self._write(table, self.copies[table] | rows, _Step())
+            self._write(table, self.copies[table] | rows, Step())
         self._stops = stops
         refused = len(self._refused.get(table, {}))
         return Retried(len(rows) - refused, refused)
@@ -452,7 +415,7 @@ class MemorySink(Sink):
                 seed=held.seed and held.seed.hearing(table),
             )
 
-    def _redefine_copy(self, name: TableName, table: Table, step: _Step) -> TableName:
+    def _redefine_copy(self, name: TableName, table: Table, step: Step) -> TableName:
         """What the copy is called afterwards."""
         way = evolution(self._tables[name], table)
         if table.name != name and table.name in self._held:
@@ -470,10 +433,10 @@ class MemorySink(Sink):
             self._tables[table.name] = self._tables.pop(name)
             self._chunks[table.name] = self._chunks.pop(name)
             self._live = self._live - {name} | {table.name}
-        _evolve(self.copies[table.name], table, way)
+        evolve(self.copies[table.name], table, way)
         refused, reasons = self._refused.get(table.name, {}), self._reasons.get(table.name, {})
         said = [reasons[key] for key in refused]
-        _evolve(refused, table, way)
+        evolve(refused, table, way)
         self._reasons[table.name] = dict(zip(refused, said, strict=True))
         self._tables[table.name] = table
         self._held[table.name] = replace(self._held[table.name], definition=table)
@@ -481,7 +444,7 @@ class MemorySink(Sink):
             step.redefined[table.name] = way.said
         return table.name
 
-    def _leave_behind(self, name: TableName, way: Evolution, step: _Step) -> None:
+    def _leave_behind(self, name: TableName, way: Evolution, step: Step) -> None:
         """Have the copy follow the stream no longer; a new one may be on its way."""
         self._freeze(name)
         if self.is_seeded(name):
@@ -489,7 +452,7 @@ class MemorySink(Sink):
         else:
             self._held[name] = replace(self._held[name], reason=way.obstacle)
 
-    def _unseed(self, name: TableName, way: Evolution, step: _Step) -> None:
+    def _unseed(self, name: TableName, way: Evolution, step: Step) -> None:
         step.unseeded[name] = reason = way.obstacle or "its definition changed"
         self.mark_unseeded(name, reason, in_step=True)
 
@@ -499,19 +462,19 @@ class MemorySink(Sink):
         assert self._position
         return None not in chunks.values() and max({seed.after} | seed.snapshots) <= self._position.lsn
 
-    def _finish(self, name: TableName, position: LSN, step: _Step) -> bool:
+    def _finish(self, name: TableName, position: LSN, step: Step) -> bool:
         if not self._is_complete(name):
             return False
         seed = self._seeds[name]
-        copy = _replayed(seed)
+        copy = replayed(seed)
         if copy is None:
-            self._unseed(name, Evolution(obstacle=_LOST), step)
+            self._unseed(name, Evolution(obstacle=LOST), step)
             return False
         if seed.in_place:
             # A row that changed since it was read is what the copy, which followed the stream, has.
             as_read = {key: rows for key, rows in seed.loaded.items() if copy.get(key) == rows}
             self._write(name, self.copies[name] | self._refused.get(name, {}) | as_read, step)
-        elif _incomplete(seed.table, copy):
+        elif incomplete(seed.table, copy):
             return False
         else:
             self.copies[name] = copy
@@ -539,67 +502,8 @@ class MemorySink(Sink):
         return True
 
 
-class _MemoryAudit(Audit):
-    def __init__(self, sink: MemorySink, table: Table) -> None:
-        self._sink, self._table = sink, table
-        self._lock = threading.Lock()
-        self._source: dict[Key, list[Row]] = {}
-
-    def take(self, rows: Iterable[pa.RecordBatch]) -> int:
-        count = 0
-        for batch in rows:
-            with self._lock:
-                for row in batch.to_pylist():
-                    self._source.setdefault(_key(self._table, row), []).append(row)
-            count += batch.num_rows
-        return count
-
-    def judge(self, at: LSN, keys: pa.Table | None = None) -> Judgement:
-        copy = self._sink.as_compared(self._table)
-        if not self._table.key:
-            return self._judge_copies(copy, at)
-        judged: dict[str, list[Key]] = {"changed": [], "extra": [], "absent": [], "later": []}
-        wanted = None if keys is None else {_key(self._table, row) for row in keys.to_pylist()}
-        for key in {*self._source, *copy} if wanted is None else wanted:
-            source, versions = self._source.get(key, []), copy.get(key, [])
-            if not versions:
-                judged["absent"] += [key] if source else []
-            elif len(versions) == 1 and versions[0][0] > at:
-                judged["later"].append(key)
-            elif not source:
-                judged["extra"].append(key)
-            elif [_content(self._table, row) for _, row in versions] != [_content(self._table, source[0])]:
-                judged["changed"].append(key)
-        return Judgement(
-            **{name: pa.Table.from_batches([_keys(self._table, keys)]) for name, keys in judged.items()}
-        )
-
-    def _judge_copies(self, copy: Rows, at: LSN) -> Judgement:
-        source = Counter({key: len(rows) for key, rows in self._source.items()})
-        here = Counter({key: len(versions) for key, versions in copy.items()})
-        earlier = Counter({key: sum(lsn <= at for lsn, _ in versions) for key, versions in copy.items()})
-        none, extra, absent = (_prints(rows, source) for rows in (Counter(), earlier - source, source - here))
-        return Judgement(none, extra, absent, none)
-
-
-def _content(table: Table, row: Row) -> Key:
-    """As text, a zero with a sign is not one without, and not-a-number is itself."""
-    return tuple(repr(row.get(name)) for name in table.names)
-
-
-def _prints(rows: Counter[Key], source: Counter[Key]) -> pa.Table:
-    numbers = [hash(key) % (1 << 64) for key in rows]
-    return pa.table(
-        {
-            PRINT: pa.array(numbers, pa.uint64()),
-            COPIES: pa.array([*rows.values()], pa.int64()),
-            AT_SOURCE: pa.array([source[key] for key in rows], pa.int64()),
-        }
-    )
-
-
 @dataclass
-class _Step:
+class Step:
     """What a batch, or a look at the catalog, brings about."""
 
     unseeded: dict[TableName, str] = field(default_factory=dict)
@@ -607,111 +511,8 @@ class _Step:
     refused: set[TableName] = field(default_factory=set)
 
 
-def _evolve(copy: Rows, table: Table, way: Evolution) -> None:
-    for versions in copy.values():
-        for number, (lsn, row) in enumerate(versions):
-            kept = {
-                way.renamed.get(name, name): cell for name, cell in row.items() if name not in way.dropped
-            }
-            new = {name: value[0].as_py() if value else None for name, value in way.added.items()}
-            as_text = {name: f"{kept[name]:f}" for name in way.retyped if _becomes_text(table, kept, name)}
-            versions[number] = lsn, kept | new | as_text
-    rows = [version for versions in copy.values() for version in versions]
-    copy.clear()
-    for version in rows:
-        copy.setdefault(_key(table, version[1]), []).append(version)
-
-
-def _becomes_text(table: Table, row: Row, name: str) -> bool:
-    return row[name] is not None and pa.types.is_string_view(table.schema.field(name).type)
-
-
-class _Left:
-    """The row that the delete half of a moved key took away, for the update half."""
-
-    row: tuple[LSN, Row] | None = None
-
-
-def _replayed(seed: _Seed) -> Rows | None:
-    """The loaded rows, and after each the changes its snapshot did not contain; None if these
-    cannot be changes to those."""
-    copy = dict(seed.loaded)
-    left = _Left()
-    for change in seed.log:
-        if isinstance(change, _Truncation):
-            copy = {key: rows for key, rows in seed.loaded.items() if rows[0][0] >= change}
-        elif change.lsn > _read_at(seed, change.key):
-            if not _play(change, copy, left) and not seed.table.key:
-                return None
-        elif change.op == DELETE and change.moved:
-            left.row = None
-    return copy
-
-
-def _read_at(seed: _Seed, key: Key) -> int:
-    """Up to where changes to a key are in what was loaded."""
-    if not seed.table.key:
-        return max(seed.snapshots, default=0)
-    loaded = seed.loaded[key][0][0] if key in seed.loaded else 0
-    return max(loaded, seed.read_again.get(key, 0))
-
-
-def _play(change: _Change, copy: Rows, left: _Left) -> bool:
-    """Make one change. A cell that was not resent, and is nowhere to be found, is left out.
-
-    False if it deletes what is not there, which without a key never is right.
-    """
-    versions = copy.pop(change.key, [])[:]
-    was_there = bool(versions)
-    if change.op == DELETE:
-        left.row = versions.pop(0) if versions else None
-    else:
-        before = None
-        if change.op != INSERT:
-            before = left.row if change.moved else versions.pop(0) if versions else None
-        known = before[1] if before else {}
-        row = change.row | {name: known.get(name, _NOWHERE) for name in change.unchanged}
-        found = {name: value for name, value in row.items() if value is not _NOWHERE}
-        versions.append((change.lsn, found))
-    if versions:
-        copy[change.key] = versions
-    return was_there or change.op != DELETE
-
-
-_NOWHERE = object()
-_LOST = "rows that were deleted from it are not in the copy"
-
-
-def _incomplete(table: Table, copy: Rows) -> list[Key]:
-    """Keys of rows that lack a cell."""
-    return sorted(key for key, versions in copy.items() if len(versions[0][1]) < len(table.columns))
-
-
-def _keys(table: Table, keys: list[Key]) -> pa.RecordBatch:
-    rows = [dict(zip(table.key, key, strict=True)) for key in keys]
-    return pa.RecordBatch.from_pylist(rows, pa.schema([table.schema.field(name) for name in table.key]))
-
-
 def _outdated(table: Table) -> SeedOutdated:
     return SeedOutdated(
         f"table {table.name} is not being seeded as it was planned",
         hint="plan its seed again.",
     )
-
-
-def _each(changes: TableChanges) -> Iterator[_Change]:
-    for number, row in enumerate(changes.rows.to_pylist()):
-        yield _Change(
-            op=int(changes.ops[number]),
-            key=_key(changes.table, row),
-            row=row,
-            lsn=LSN(changes.lsns[number]),
-            moved=bool(changes.moved[number]),
-            unchanged=frozenset(name for name, mask in changes.unchanged.items() if mask[number]),
-        )
-
-
-def _key(table: Table, row: Row) -> Key:
-    if not table.key:
-        return _content(table, row)
-    return tuple(row[name] for name in table.key)
