@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where it is written")
     parser.add_argument("--plots", type=Path, default=Path("docs"), help="the folder of the pictures")
     arguments = parser.parse_args()
+    arguments.plots.mkdir(parents=True, exist_ok=True)
     console, results = Console(), []
     for name in arguments.only:
         work = WORKS[name]

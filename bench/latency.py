@@ -91,6 +91,9 @@ def _followed(ground: Ground) -> Iterator[Following]:
     pipeline = ground.pipeline("latency", "public.written")
     pipeline.sync()
     with pipeline.following() as following:
+        # Its start is not what is measured.
+        while not ground.value("select active from pg_replication_slots"):
+            time.sleep(0.05)
         yield following
 
 

@@ -24,7 +24,7 @@ from cdc_assets.pgoutput.assembler import Assembler
 from cdc_assets.pgoutput.frames import Frames
 from cdc_assets.sinks.duckdb.sink import DuckDBSink
 
-_WHOLE, _DECODING = 1.3, 0.34
+_WHOLE, _DECODING = 1.3, 0.27
 """How much of what the server spends may be spent on all of it, and on making columns of messages."""
 _WORK = [
     *(tables.insert("narrow", first, 10_000) for first in range(0, 120_000, 10_000)),
