@@ -9,9 +9,8 @@ ARGS ?=
 demo: $(VENV)/ready
 	@$(BIN)/cdc-assets demo $(ARGS)
 
-# The files in their order: those that take longest have few tests, and would come last.
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/ready
 	$(BIN)/ruff format --check .
