@@ -131,6 +131,7 @@ def test_a_file_of_many_tables_that_is_closed_is_let_go_at_once(large: DuckDBFil
     open_duckdb(large.path, timeout=0).close()
     time.sleep(0.5)  # as long as it would have been held
     insert(large)
+    assert count(large) == 3
 
 
 def test_a_file_of_many_tables_is_let_go_at_once_if_a_transaction_fails(large: DuckDBFile) -> None:

@@ -31,11 +31,13 @@ from ...model import (
 )
 from ...points import Point, reached
 from .audit import DuckDBAudit
+from .beginning import Beginning
 from .file import DuckDBFile, Transaction, named, quoted
 from .quarantine import Policy, Quarantine, count, entries, place
+from .record import TableRecord
 from .refused import Refused, of_one_table, without_refused
-from .seed import Seed, Tenants, gathered, refuse_columns
-from .state import LSN_COLUMN, ChunkCount, State, TableRecord
+from .seed import gathered
+from .state import LSN_COLUMN, ChunkCount, State
 from .taking import Taking, complete, seed_of, unseed
 
 _MANY = 300
@@ -153,7 +155,7 @@ class DuckDBSink(Sink):
             wanted = [(table, chunks) for table, chunks in planned if table.name not in refused]
             try:
                 with self._writing() as (transaction, state):
-                    begun = _Beginning(transaction, state, after)
+                    begun = Beginning(transaction, state, after)
                     for table, chunks in wanted:
                         if begun.is_under_way(table):
                             continue
@@ -298,51 +300,6 @@ def _finished(taking: Taking, state: State, position: Position) -> Applied:
     if applied.seeded:
         state.advance(position.with_seeds_in_place(), None)
     return applied
-
-
-class _Beginning:
-    """Seeds that begin in one transaction."""
-
-    def __init__(self, transaction: Transaction, state: State, after: LSN) -> None:
-        self._transaction, self._state, self._after = transaction, state, after
-        self._records, self._tenants = state.tables(), Tenants(transaction)
-        self._schemas: set[str] = set()
-        self._plans: dict[TableName, Sequence[Chunk]] = {}
-
-    def is_under_way(self, table: Table) -> bool:
-        record = self._record(table)
-        return record.state is TableState.SEEDING and record.seed == table
-
-    def obstacle(self, table: Table) -> TableRefused | None:
-        record = self._record(table)
-        try:
-            refuse_columns(table)
-            Seed(self._transaction, table).refuse_strangers(
-                self._tenants, has_copy=record.copy is not None, has_seed=record.seed is not None
-            )
-        except TableRefused as error:
-            return error
-        return None
-
-    def _record(self, table: Table) -> TableRecord:
-        return self._records.get(table.name, TableRecord(table.name))
-
-    def begin(self, table: Table, chunks: Sequence[Chunk]) -> None:
-        record = self._record(table)
-        if not table.key and len(chunks) > 1:
-            raise SinkError(f"table {table.name} has no key, and was cut", hint="plan it as one chunk.")
-        begun = record.seeding(table, self._after)
-        seed = seed_of(self._transaction, begun)
-        if table.name.schema not in self._schemas:
-            self._transaction.run(f"CREATE SCHEMA IF NOT EXISTS {named(table.name.schema)}")
-            self._schemas.add(table.name.schema)
-        seed.create()
-        self._tenants.made(seed)
-        self._records[table.name], self._plans[table.name] = begun, chunks
-
-    def finish(self) -> None:
-        self._state.plan_chunks(self._plans)
-        self._state.save(*(self._records[name] for name in self._plans))
 
 
 def _under_way(record: TableRecord | None, table: Table, at: LSN) -> TableRecord:

@@ -26,9 +26,10 @@ from .file import Transaction, named, quoted
 from .merge import merge
 from .multiset import LOST, MultisetSeed, merge_rows
 from .quarantine import Policy, Quarantine, place
+from .record import TableRecord
 from .refused import Refused, of_one_table
 from .seed import Seed, Tenants, refuse_columns
-from .state import ChunkCount, State, TableRecord
+from .state import ChunkCount, State
 
 MOVED = "keys moved in a transaction larger than memory, under REPLICA IDENTITY FULL, while it was seeded"
 

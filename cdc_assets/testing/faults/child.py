@@ -7,8 +7,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..program import Program
 from .consumer import Consumer
@@ -46,14 +44,6 @@ class Child(Consumer):
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
-
-    @contextmanager
-    def with_a_second(self) -> Iterator[None]:
-        with self._program.start("sync") as second:
-            try:
-                yield
-            finally:
-                second.kill()
 
     def finish(self, within: float) -> None:
         """It has to end with success."""

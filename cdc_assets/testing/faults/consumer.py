@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..program import Program
 
@@ -44,9 +45,14 @@ class Consumer(ABC):
     @abstractmethod
     def go_on(self) -> None: ...
 
-    @abstractmethod
-    def with_a_second(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def with_a_second(self) -> Iterator[None]:
         """A process beside it that wants the same."""
+        with self._program.start("sync") as second:
+            try:
+                yield
+            finally:
+                second.kill()
 
     @abstractmethod
     def finish(self, within: float) -> None:

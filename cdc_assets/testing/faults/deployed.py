@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from random import Random
 
 from ..deployment import Deployment
@@ -88,14 +87,6 @@ class Deployed(Consumer):
 
     def go_on(self) -> None:
         _send(self._paused, signal.SIGCONT)
-
-    @contextmanager
-    def with_a_second(self) -> Iterator[None]:
-        with self._program.start("sync") as second:
-            try:
-                yield
-            finally:
-                second.kill()
 
     def finish(self, within: float) -> None:
         self._deployment.kill_daemon()
