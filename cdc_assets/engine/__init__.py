@@ -2,6 +2,7 @@
 Puts capture and sink in order. Where the guarantees are made.
 """
 
+from .comparison import Comparison as Comparison
 from .mend import mend as mend
 from .prepare import StartedAnew as StartedAnew
 from .prepare import lost_continuity as lost_continuity
@@ -19,7 +20,6 @@ from .sync import follow as follow
 from .unattended import Retry as Retry
 from .unattended import unattended as unattended
 from .verify import Awaited as Awaited
-from .verify import Comparison as Comparison
 from .verify import Read as Read
 from .verify import compare as compare
 from .verify import verify as verify

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ..errors import TableRewritten
 from ..model import ChangeCapture, Chunk, Sink
-from .verify import KEYS, Comparison
+from .comparison import KEYS, Comparison
 
 
 def mend(capture: ChangeCapture, sink: Sink, found: Comparison) -> list[Chunk] | None:
