@@ -81,13 +81,12 @@ class Loading:
     def _read_some(self) -> None:
         """As much as is worth a transaction of the sink."""
         small: list[Part] = []
-        size, began = 0, time.monotonic()
+        size, until = 0, time.monotonic() + _PATIENCE
         try:
-            while size < _ENOUGH and len(small) < _MOST and time.monotonic() - began < _PATIENCE:
-                try:
-                    table, chunk = self._left.popleft()
-                except IndexError:
-                    break
+            while size < _ENOUGH and len(small) < _MOST and time.monotonic() < until:
+                if not (wanted := self._next()):
+                    return
+                table, chunk = wanted
                 try:
                     batches = self._snapshot.read(table, chunk)
                     first, of_these = _up_to(_ENOUGH, batches)
@@ -101,6 +100,12 @@ class Loading:
                     self._make_durable([Part(table, chunk, chain(first, batches))])
         finally:
             self._make_durable(small)
+
+    def _next(self) -> tuple[Table, Chunk] | None:
+        try:
+            return self._left.popleft()
+        except IndexError:  # another reader was quicker
+            return None
 
     def _make_durable(self, parts: Sequence[Part]) -> None:
         if not parts:

@@ -88,6 +88,16 @@ def test_after_that_every_start_says_so_until_everything_is_copied_again(capture
     assert not any(isinstance(event, engine.StartedAnew) for event in engine.catch_up(capture, ahead))
 
 
+def test_of_a_table_that_is_not_copied_yet_nobody_knew_anything(capture, ahead):
+    capture.tables[OTHERS.name] = OTHERS
+    engine.prepare(capture, ahead)
+    engine.plan(capture, ahead, {})
+
+    stream(capture, ahead, *TOLD, commit(345, insert(1, "x", "", into=OTHERS)), NEW)
+
+    assert copied(ahead, ITEMS)[4] == "e"
+
+
 def test_a_table_that_was_copied_later_has_changes_that_nobody_knew(capture, ahead):
     """Its rows had them already."""
     capture.tables[OTHERS.name], capture.snapshot_lsn = OTHERS, AT

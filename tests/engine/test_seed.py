@@ -11,10 +11,11 @@ from changes import ITEMS, UNCHANGED, batch, commit, insert, record_batch, table
 from journals import copied
 
 from cdc_assets import engine
-from cdc_assets.errors import CaptureError, SinkError
+from cdc_assets.errors import CaptureError, SinkError, TableRefused
 from cdc_assets.model import LSN, TableName, TableState
 
 NAME = ITEMS.name
+OTHERS = table("others", oid=16_385)
 WIDER = table("items", "id", "name", "body", "note")
 
 
@@ -50,6 +51,28 @@ def test_all_chunks_are_read_from_one_snapshot(capture, planned):
     load(capture, planned)
 
     assert capture.steps.count("snapshot") == 1
+
+
+def test_a_chunk_that_is_refused_keeps_none_back_that_would_become_durable_with_it(
+    capture, sink, monkeypatch
+):
+    capture.tables[OTHERS.name] = OTHERS
+    engine.prepare(capture, sink)
+    engine.plan(capture, sink, {})
+    ours = sink.load_together
+
+    def refusing(parts, *, at):
+        if OTHERS.name in {part.table.name for part in parts}:
+            raise TableRefused("it is narrower", table=OTHERS.name)
+        return ours(parts, at=at)
+
+    monkeypatch.setattr(sink, "load_together", refusing)
+    aside = {}
+    chunks = sink.unloaded()
+    loaded = list(engine.load(capture, sink, capture.tables, chunks, readers=1, aside=aside))
+
+    assert [event.table for event in loaded] == [NAME, NAME]
+    assert list(aside) == [OTHERS.name]
 
 
 def test_no_snapshot_is_asked_for_when_there_is_nothing_to_read(capture, planned):
